@@ -1,0 +1,64 @@
+/* What a tensor is inside, what a value's storage looks like, and the pool of device buffers. */
+#ifndef KL_TENSOR_TENSOR_H
+#define KL_TENSOR_TENSOR_H
+
+#include "device/device.h"
+
+#include <kiln/tensor.h>
+
+struct kl_tensor {
+    kl_ctx *ctx;
+    kl__span span;
+    kl_dtype dtype;
+    kl_shape shape;
+    int refs; /* atomic */
+    kl__event ready; /* last writer through kl_tensor_write, or none */
+};
+/** Wraps memory; retains it. */
+kl_tensor *kl__tensor_wrap(kl_ctx *ctx, kl__span span, kl_dtype dtype, kl_shape shape);
+
+/* ---- storage layout: the graph's choice, never the user's ------------------------------------------ */
+typedef enum kl__layout_kind {
+    KL__PLAIN, /* C order of the logical shape */
+    KL__NCHWC, /* rank 4: [N, ceil(C/c), top+H+bottom, left+W+right, c]; channels padded with zeros, halo zero */
+    KL__OIHWC  /* rank 4 weights [O,I,H,W]: [ceil(O/c), ceil(I/c), H, W, c of I, c of O], padded with zeros */
+} kl__layout_kind;
+typedef struct kl__layout {
+    kl__layout_kind kind;
+    int block;   /* c: 16, 8, 4; 0 where plain */
+    int halo[4]; /* top, left, bottom, right zeros around H x W; NCHWC only */
+} kl__layout;
+bool kl__layout_equal(const kl__layout *a, const kl__layout *b);
+
+/** A value: what is known of it without its data. */
+typedef struct kl__desc {
+    kl_dtype dtype;
+    kl_shape shape; /* logical */
+    kl__layout layout;
+} kl__desc;
+/** Elements in storage, halo and pad lanes included; false where it overflows, a dimension is KL_BATCH, or there are
+ *  more than 2^31 - 1 (kernels index with 32 bits inside a tensor). */
+bool kl__desc_elems(const kl__desc *d, size_t *elems);
+bool kl__desc_bytes(const kl__desc *d, size_t *bytes);
+void kl__put_shape(kl__text *t, kl_shape s); /* [N,1,28,28] */
+/** The same into a buffer of 96; returns it. For error sentences. */
+const char *kl__shape_str(kl_shape s, char buf[96]);
+static inline kl_shape kl__shape4(int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    kl_shape s = {4, {a, b, c, d}};
+    return s;
+}
+
+/** Host conversions between dtypes (f16 rounds to nearest even). */
+void kl__convert(void *dst, kl_dtype to, const void *src, kl_dtype from, size_t n);
+
+/* ---- pool: device buffers kept for reuse ------------------------------------------------------------- */
+typedef struct kl__pool kl__pool;
+kl__pool *kl__pool_create(kl_ctx *ctx);
+void kl__pool_destroy(kl__pool *p); /* everything taken must be back */
+/** At least `bytes`, size class rounded up; contents undefined. */
+kl__mem *kl__pool_take(kl__pool *p, size_t bytes);
+void kl__pool_give(kl__pool *p, kl__mem *m);
+void kl__pool_trim(kl__pool *p); /* frees what nobody holds */
+
+#endif
