@@ -46,11 +46,21 @@ typedef struct kl__graph_output {
     kl_node *node;
 } kl__graph_output;
 
+/** State that follows a training step: `op` (STATE, in place) applied to (state, mean over shards of value). */
+typedef struct kl__graph_update {
+    const kl__op *op;
+    const void *attrs;
+    kl_node *state; /* a param that is not trainable */
+    kl_node *value; /* of the state's shape, made by the forward pass */
+} kl__graph_update;
+
 struct kl_graph {
     kl__apply **applies;
     kl_node **nodes;
     kl__graph_output *outputs;
     size_t n_applies, cap_applies, n_nodes, cap_nodes, n_outputs, cap_outputs;
+    kl__graph_update *updates;
+    size_t n_updates, cap_updates;
     kl_status status;  /* first error; sticky */
     char *error;
     void *names;       /* name -> node (uthash) */
@@ -82,6 +92,8 @@ kl_node *kl__build(kl_graph *g, const kl__op *op, kl_node *const *in, int n_in, 
 /** A fresh apply name "OP_k" (k counts per op), or `wanted` itself; arena memory. Build functions call it first, so that
  *  parameters can be named NAME.weight. */
 const char *kl__graph_name(kl_graph *g, const kl__op *op, const char *wanted);
+
+kl_status kl__graph_add_update(kl_graph *g, const kl__op *op, const void *attrs, kl_node *state, kl_node *value);
 
 /* Leaves (ops `input`, `param`, `constant`), with these attributes. */
 typedef struct kl__leaf {
