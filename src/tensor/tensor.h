@@ -39,6 +39,8 @@ typedef struct kl__desc {
 /** Elements in storage, halo and pad lanes included; false where it overflows, a dimension is KL_BATCH, or there are
  *  more than 2^31 - 1 (kernels index with 32 bits inside a tensor). */
 bool kl__desc_elems(const kl__desc *d, size_t *elems);
+/** Rank, dimensions (KL_BATCH allowed) and size are possible; false sets the sentence. */
+bool kl__desc_legal(const kl__desc *d);
 bool kl__desc_bytes(const kl__desc *d, size_t *bytes);
 void kl__put_shape(kl__text *t, kl_shape s); /* [N,1,28,28] */
 /** The same into a buffer of 96; returns it. For error sentences. */
