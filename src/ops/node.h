@@ -46,11 +46,21 @@ typedef struct kl__graph_output {
     kl_node *node;
 } kl__graph_output;
 
+/** State that follows a training step: `op` (STATE, in place) applied to (state, mean over shards of value). */
+typedef struct kl__graph_update {
+    const kl__op *op;
+    const void *attrs;
+    kl_node *state; /* a param that is not trainable */
+    kl_node *value; /* of the state's shape, made by the forward pass */
+} kl__graph_update;
+
 struct kl_graph {
     kl__apply **applies;
     kl_node **nodes;
     kl__graph_output *outputs;
     size_t n_applies, cap_applies, n_nodes, cap_nodes, n_outputs, cap_outputs;
+    kl__graph_update *updates;
+    size_t n_updates, cap_updates;
     kl_status status;  /* first error; sticky */
     char *error;
     void *names;       /* name -> node (uthash) */
@@ -64,6 +74,10 @@ void *kl__graph_alloc(kl_graph *g, size_t bytes);
 char *kl__graph_strdup(kl_graph *g, const char *s);
 /** Records the error (first one wins) with the sentence of kl__fail; returns NULL for `return kl__graph_fail(...)`. */
 void *kl__graph_fail(kl_graph *g, kl_status status, const char *fmt, ...) KL_PRINTF(3, 4);
+
+/* names.c */
+bool kl__names_add(kl_graph *g, kl_node *x);
+void kl__names_free(kl_graph *g);
 
 /** Adds an application: copies attrs (op->attrs_bytes) and the in list, runs infer, names it (name NULL: OP_k).
  *  Returns output 0 (others: kl__out). NULL inputs or an earlier error: NULL. This is what build functions call. */
@@ -82,6 +96,8 @@ kl_node *kl__build(kl_graph *g, const kl__op *op, kl_node *const *in, int n_in, 
 /** A fresh apply name "OP_k" (k counts per op), or `wanted` itself; arena memory. Build functions call it first, so that
  *  parameters can be named NAME.weight. */
 const char *kl__graph_name(kl_graph *g, const kl__op *op, const char *wanted);
+
+kl_status kl__graph_add_update(kl_graph *g, const kl__op *op, const void *attrs, kl_node *state, kl_node *value);
 
 /* Leaves (ops `input`, `param`, `constant`), with these attributes. */
 typedef struct kl__leaf {

@@ -6,6 +6,8 @@
 #include "ops/emit.h"
 #include "ops/node.h"
 
+#include <kiln/ops.h>
+
 /* ---- attributes: fields of the op's public options struct ------------------------------------------- */
 typedef enum kl__attr_type {
     KL__ATTR_INT,    /* int */
@@ -17,6 +19,7 @@ typedef enum kl__attr_type {
     KL__ATTR_PAD,    /* kl_pad: same, valid, one number, or four (top, left, bottom, right) */
     KL__ATTR_FLOATS, /* kl_floats: a list; copied into the graph */
     KL__ATTR_INIT,   /* kl_init: word, or word(a, b) */
+    KL__ATTR_TEXT,   /* const char *: copied into the graph; hidden ops only */
     KL__ATTR_NAME    /* const char *: the application's name; never printed as attribute */
 } kl__attr_type;
 typedef struct kl__attr {
@@ -56,11 +59,11 @@ struct kl__variant {
 
 enum {
     KL__OP_ELEMENTWISE = 1, /* has `formula`; may be fused */
-    KL__OP_RANDOM = 2,      /* draws random numbers: never folded; identity in inference where infer_identity is set */
+    KL__OP_RANDOM = 2,      /* draws random numbers: never folded */
     KL__OP_STATE = 4,       /* overwrites an input in place (optimizers, running statistics): never dropped or folded */
     KL__OP_LEAF = 8,        /* input, param, constant */
     KL__OP_HIDDEN = 16,     /* made by passes and gradients only; no builder in the text form */
-    KL__OP_TRAIN_ONLY = 32, /* in inference output 0 is input 0 (dropout) */
+    KL__OP_MEAN = 32,       /* output = in[0] / in[1], a sum and its weight: over shards both are added up, divided once */
     KL__OP_VIEW = 64        /* output 0 is input 0's bytes (reshape): no launch, aliasing always legal */
 };
 
@@ -89,8 +92,10 @@ struct kl__op {
      *  arms must be V. */
     const char *formula;
     const kl__variant *variants; /* ended by a NULL name; NULL for leaves, views and element-wise ops (which share one) */
-    /** In place of a loss's mean: for the trainer. -1, or the outputs of input 0's apply ... see ops/weighted_mean.c */
-    int reserved;
+    /** Rewrites the apply for a mode: sets out[i] to nodes built in g from `in` (the apply's inputs, already in g). Left
+     *  NULL: the apply is copied as it is. Dropout in inference gives in[0]; batch norm becomes statistics, apply and
+     *  state updates (kl__graph_update). NULL: always copied. */
+    kl_status (*lower)(kl_graph *g, const kl__apply *a, kl_node *const *in, bool training, kl_node **out);
 };
 
 #define KL_OP(n) extern const kl__op kl__op_##n;
@@ -100,6 +105,10 @@ struct kl__op {
 const kl__op *kl__op_find(const char *name); /* NULL: none */
 size_t kl__op_count(void);
 const kl__op *kl__op_at(size_t i); /* order of ops.def */
+
+/** The op's variants; element-wise ops share theirs. */
+const kl__variant *kl__op_variants(const kl__op *op);
+extern const char *const kl__dtype_words[]; /* kl_dtype as words, for ENUM attributes */
 
 /** First variant that fits, or the one KILN_VARIANT="conv2d:ref,gemm:solo" or force (same syntax, may be NULL) names.
  *  A forced variant that does not fit: KL_E_UNSUPPORTED. Sets a->variant. */
