@@ -16,6 +16,7 @@ typedef enum kl__attr_type {
     KL__ATTR_ENUM,   /* an enum as int; words in `words`, ended by NULL, index = value */
     KL__ATTR_INTS,   /* int[count]; one number in text stands for all */
     KL__ATTR_SHAPE,  /* kl_shape: a list of up to 6 numbers, N for the batch */
+    KL__ATTR_AXES,   /* kl_shape used as a list of axis numbers; negative from the end */
     KL__ATTR_PAD,    /* kl_pad: same, valid, one number, or four (top, left, bottom, right) */
     KL__ATTR_FLOATS, /* kl_floats: a list; copied into the graph */
     KL__ATTR_INIT,   /* kl_init: word, or word(a, b) */
