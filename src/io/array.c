@@ -134,53 +134,63 @@ kl_status kl__array_shape(const char *path, kl__array *out, kl__elem elem, int n
     return KL_OK;
 }
 
-kl_status kl__array_fill(kl__reader *r, const char *path, kl__array *out)
+kl_status kl__read_growing(kl__reader *r, const char *path, const char *what, size_t want,
+                           uint8_t **data)
 {
     kl_status s = KL_OK;
-    const size_t want = out->n_bytes;
-    uint8_t *data = NULL;
     size_t have = 0, cap = want < (1u << 20) ? want : (1u << 20), got = 0;
-    if (!(data = kl__alloc(cap))) {
-        s = kl__last_status();
-        goto fail;
+    uint8_t *p = kl__alloc(cap);
+    *data = NULL;
+    if (!p) {
+        return kl__last_status();
     }
     while (have < want) {
         if (have == cap) {
             cap = want - cap < cap ? want : 2 * cap;
-            uint8_t *more = kl__realloc(data, cap, 1);
+            uint8_t *more = kl__realloc(p, cap, 1);
             if (!more) {
                 s = kl__last_status();
                 goto fail;
             }
-            data = more;
+            p = more;
         }
-        if ((s = kl__reader_some(r, data + have, cap - have, &got)) != KL_OK) {
+        s = kl__reader_some(r, p + have, cap - have, &got);
+        if (s) {
             goto fail;
         }
         have += got;
-        if (got == 0) {
-            s = kl__fail(KL_E_FORMAT,
-                         "%s: truncated: the header asks for %zu bytes of data, the file has %zu",
-                         path, want, have);
+        if (have < cap) {
+            s = kl__fail(KL_E_FORMAT, "%s: truncated: %s should have %zu bytes, %zu are there",
+                         path, what, want, have);
             goto fail;
         }
     }
-    unsigned char extra;
-    if ((s = kl__reader_some(r, &extra, 1, &got)) != KL_OK) {
-        goto fail;
+    *data = p;
+    return KL_OK;
+fail:
+    kl__free(p);
+    return s;
+}
+
+kl_status kl__array_fill(kl__reader *r, const char *path, kl__array *out)
+{
+    uint8_t *data, extra;
+    size_t got = 0;
+    kl_status s = kl__read_growing(r, path, "the data", out->n_bytes, &data);
+    if (s == KL_OK) {
+        s = kl__reader_some(r, &extra, 1, &got);
     }
-    if (got) {
-        s = kl__fail(KL_E_FORMAT,
-                     "%s: more bytes follow the %zu bytes of data that the header asks for", path,
-                     want);
-        goto fail;
+    if (s == KL_OK && got) {
+        s = kl__fail(KL_E_FORMAT, "%s: more bytes follow the %zu bytes of data that it should have",
+                     path, out->n_bytes);
+    }
+    if (s) {
+        kl__free(data);
+        memset(out, 0, sizeof *out);
+        return s;
     }
     out->data = data;
     return KL_OK;
-fail:
-    kl__free(data);
-    memset(out, 0, sizeof *out);
-    return s;
 }
 
 void kl__swap(void *data, size_t n, size_t size)

@@ -6,7 +6,8 @@
 #include <string.h>
 
 #define PICTURE 3072u
-#define BATCH 64u /* records read at a time */
+#define RECORDS_MAX (1u << 20) /* an endless device of zeros looks like records of class 0 */
+#define BATCH 64u              /* records read at a time */
 
 /* A file has no magic, so labels out of range are the only sign of a wrong file or the wrong
  * n_label. */
@@ -42,6 +43,10 @@ static kl_status read_records(kl__reader *r, const char *path, size_t n_label, u
                 path, *n + got / record, record, got % record, n_label, n_label == 1 ? "" : "s");
         }
         const size_t k = got / record;
+        if (*n + k > RECORDS_MAX) {
+            return kl__fail(KL_E_FORMAT, "%s: more than %u records, which no CIFAR file has", path,
+                            RECORDS_MAX);
+        }
         if ((s = kl__grow(pictures, &cap_p, (*n + k) * PICTURE, 1)) != KL_OK ||
             (s = kl__grow(labels, &cap_l, (*n + k) * n_label, 1)) != KL_OK) {
             return s;

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define FILE_MAX ((size_t)1 << 30)
+#define FILE_MAX ((size_t)1 << 28) /* packed bytes */
 
 kl_status kl__pixels_make(const char *path, kl__pixels *px, size_t max_pixels, size_t most)
 {

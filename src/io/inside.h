@@ -14,9 +14,13 @@ kl_status kl__array_size(const char *path, kl__elem elem, int n_dims, const int6
 kl_status kl__array_shape(const char *path, kl__array *out, kl__elem elem, int n_dims,
                           const int64_t *dim);
 
-/** out->n_bytes bytes of `r` into out->data, then insists on the end of the file. Memory grows with
- * the bytes that arrive, so a header that lies costs at most twice what the file holds. Frees *out
- * on failure. */
+/** `want` bytes of `r` into fresh memory, which grows with the bytes that arrive, so a length that
+ * lies costs at most twice what the file holds. `what` names them in the sentence. */
+kl_status kl__read_growing(kl__reader *r, const char *path, const char *what, size_t want,
+                           uint8_t **data);
+
+/** out->n_bytes bytes of `r` into out->data, then insists on the end of the file. Zeroes *out on
+ *  failure. */
 kl_status kl__array_fill(kl__reader *r, const char *path, kl__array *out);
 
 /** Reverses the bytes of each of n elements of `size` bytes. */

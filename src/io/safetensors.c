@@ -11,7 +11,7 @@
 #include <jansson.h>
 
 struct kl__st {
-    uint8_t *file;
+    kl__array data;             /* of all tensors */
     json_t *root;               /* owns names and metadata */
     kl__st_entry *entries;      /* in the order of their data */
     const kl__st_entry **names; /* the same by name */
@@ -79,41 +79,44 @@ static kl_status survey(const char *path, const uint8_t *s, size_t n)
     return KL_OK;
 }
 
-/* Length checks, then the header's tree; *data_at is where the data begins. */
-static kl_status parse_header(kl__st *st, const char *path, size_t n, size_t *data_at)
+/* The length, and the header's tree. */
+static kl_status read_header(kl__st *st, kl__reader *r, const char *path)
 {
+    uint8_t b[8], *text = NULL;
     uint64_t len = 0;
-    if (n < 8) {
-        return kl__fail(KL_E_FORMAT, "%s: %zu bytes; a safetensors file has 8 at least", path, n);
-    }
-    for (int i = 7; i >= 0; i--) {
-        len = len << 8 | st->file[i];
-    }
-    if (len > KL__ST_HEADER_MAX) {
-        return kl__fail(KL_E_FORMAT,
-                        "%s: says its safetensors header has %llu bytes; the format allows %u",
-                        path, (unsigned long long)len, KL__ST_HEADER_MAX);
-    }
-    if (len > n - 8) {
-        return kl__fail(KL_E_FORMAT,
-                        "%s: says its safetensors header has %llu bytes, the file has %zu", path,
-                        (unsigned long long)len, n - 8);
-    }
-    if (len < 2 || st->file[8] != '{') {
-        return kl__fail(KL_E_FORMAT, "%s: the safetensors header does not begin with '{'", path);
-    }
-    kl_status s = survey(path, st->file + 8, (size_t)len);
+    json_error_t e;
+    kl_status s = kl__reader_exact(r, b, sizeof b);
     if (s) {
         return s;
     }
-    json_error_t e;
-    st->root = json_loadb((const char *)st->file + 8, (size_t)len, JSON_REJECT_DUPLICATES, &e);
-    if (!st->root) {
-        return kl__fail(json_error_code(&e) == json_error_out_of_memory ? KL_E_MEMORY : KL_E_FORMAT,
-                        "%s: safetensors header, byte %d: %s", path, e.position + 8, e.text);
+    for (int i = 7; i >= 0; i--) {
+        len = len << 8 | b[i];
     }
-    *data_at = 8 + (size_t)len;
-    return KL_OK;
+    if (len < 2 || len > KL__ST_HEADER_MAX) {
+        return kl__fail(KL_E_FORMAT,
+                        "%s: not safetensors: a header of %llu bytes; the format has 2 to %u", path,
+                        (unsigned long long)len, KL__ST_HEADER_MAX);
+    }
+    s = kl__read_growing(r, path, "the safetensors header", (size_t)len, &text);
+    if (s) {
+        return s;
+    }
+    if (text[0] != '{') {
+        s = kl__fail(KL_E_FORMAT, "%s: the safetensors header does not begin with '{'", path);
+        goto out;
+    }
+    s = survey(path, text, (size_t)len);
+    if (s) {
+        goto out;
+    }
+    st->root = json_loadb((const char *)text, (size_t)len, JSON_REJECT_DUPLICATES, &e);
+    if (!st->root) {
+        s = kl__fail(json_error_code(&e) == json_error_out_of_memory ? KL_E_MEMORY : KL_E_FORMAT,
+                     "%s: safetensors header, byte %d: %s", path, e.position + 8, e.text);
+    }
+out:
+    kl__free(text);
+    return s;
 }
 
 static kl_status read_meta(kl__st *st, const char *path)
@@ -193,8 +196,25 @@ static kl_status read_shape(const char *path, const char *name, const json_t *j,
     return KL_OK;
 }
 
-static kl_status read_tensor(const char *path, const char *name, const json_t *j, size_t n_data,
-                             span *sp)
+static kl_status read_offsets(const char *path, const char *name, const json_t *off, span *sp)
+{
+    const json_t *b = json_array_get(off, 0), *e = json_array_get(off, 1);
+    if (json_array_size(off) != 2 || !json_is_integer(b) || !json_is_integer(e)) {
+        return kl__fail(KL_E_FORMAT,
+                        "%s: tensor \"%.100s\" has no \"data_offsets\" of two whole numbers", path,
+                        name);
+    }
+    const json_int_t begin = json_integer_value(b), end = json_integer_value(e);
+    if (begin < 0 || end < begin || (uint64_t)end > (uint64_t)PTRDIFF_MAX) {
+        return kl__fail(KL_E_FORMAT, "%s: tensor \"%.100s\" lies at bytes %lld to %lld of the data",
+                        path, name, (long long)begin, (long long)end);
+    }
+    sp->begin = (size_t)begin;
+    sp->end = (size_t)end;
+    return KL_OK;
+}
+
+static kl_status read_tensor(const char *path, const char *name, const json_t *j, span *sp)
 {
     kl__elem elem = KL__U8;
     int64_t dim[8] = {0};
@@ -213,21 +233,10 @@ static kl_status read_tensor(const char *path, const char *name, const json_t *j
             "%s: tensor \"%.100s\": the shape asks for more bytes than memory can address", path,
             name);
     }
-    const json_t *off = json_object_get(j, "data_offsets");
-    const json_t *b = json_array_get(off, 0), *e = json_array_get(off, 1);
-    if (json_array_size(off) != 2 || !json_is_integer(b) || !json_is_integer(e)) {
-        return kl__fail(KL_E_FORMAT,
-                        "%s: tensor \"%.100s\" has no \"data_offsets\" of two whole numbers", path,
-                        name);
+    s = read_offsets(path, name, json_object_get(j, "data_offsets"), sp);
+    if (s) {
+        return s;
     }
-    const json_int_t vb = json_integer_value(b), ve = json_integer_value(e);
-    if (vb < 0 || ve < vb || (uint64_t)ve > n_data) {
-        return kl__fail(KL_E_FORMAT,
-                        "%s: tensor \"%.100s\" lies at bytes %lld to %lld of %zu bytes of data",
-                        path, name, (long long)vb, (long long)ve, n_data);
-    }
-    sp->begin = (size_t)vb;
-    sp->end = (size_t)ve;
     if (sp->end - sp->begin != sp->entry.array.n_bytes) {
         return kl__fail(KL_E_FORMAT,
                         "%s: tensor \"%.100s\" has %zu bytes, its shape and type ask for %zu", path,
@@ -255,28 +264,25 @@ static int by_name(const void *pa, const void *pb)
                   (*(const kl__st_entry *const *)pb)->name);
 }
 
-static kl_status check_places(const char *path, const span *sp, size_t n, size_t n_data)
+/* No overlap and no hole; the end of the last is the length of the data. */
+static kl_status check_places(kl__st *st, const char *path, const span *sp)
 {
     size_t at = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < st->n; i++) {
         if (sp[i].begin != at) {
-            return kl__fail(
-                KL_E_FORMAT,
-                "%s: tensor \"%.100s\" begins at byte %zu of the data, the one before ends at %zu: "
-                "%s",
-                path, sp[i].entry.name, sp[i].begin, at, sp[i].begin < at ? "overlap" : "a hole");
+            return kl__fail(KL_E_FORMAT,
+                            "%s: tensor \"%.100s\" begins at byte %zu of the data, the one before "
+                            "ends at %zu: %s",
+                            path, sp[i].entry.name, sp[i].begin, at,
+                            sp[i].begin < at ? "overlap" : "a hole");
         }
         at = sp[i].end;
     }
-    if (at != n_data) {
-        return kl__fail(KL_E_FORMAT,
-                        "%s: the tensors end at byte %zu of the data, the file has %zu", path, at,
-                        n_data);
-    }
+    st->data.n_bytes = at;
     return KL_OK;
 }
 
-static kl_status read_tensors(const char *path, kl__st *st, size_t n_data, span **out)
+static kl_status read_tensors(kl__st *st, const char *path, span **out)
 {
     const char *name;
     json_t *v;
@@ -293,7 +299,7 @@ static kl_status read_tensors(const char *path, kl__st *st, size_t n_data, span 
     json_object_foreach(st->root, name, v)
     {
         if (strcmp(name, "__metadata__") != 0) {
-            kl_status s = read_tensor(path, name, v, n_data, &sp[st->n]);
+            kl_status s = read_tensor(path, name, v, &sp[st->n]);
             if (s) {
                 return s;
             }
@@ -302,19 +308,21 @@ static kl_status read_tensors(const char *path, kl__st *st, size_t n_data, span 
         }
     }
     qsort(sp, n, sizeof *sp, by_place);
-    return check_places(path, sp, n, n_data);
+    return check_places(st, path, sp);
 }
 
-/* Gives every tensor memory aligned for its elements: the data slides down over the spent header to
- * a round address, and what still lies crooked (an odd length before it) is copied. */
-static kl_status place_data(kl__st *st, span *sp, size_t data_at, size_t n_data)
+/* Reads the data. A tensor that lies unaligned for its elements (an odd length before it) is
+ * copied. */
+static kl_status read_data(kl__st *st, kl__reader *r, const char *path, span *sp)
 {
-    uint8_t *data = st->file + data_at / 16 * 16;
     size_t crooked = 0, at = 0;
-    memmove(data, st->file + data_at, n_data);
+    kl_status s = kl__array_fill(r, path, &st->data);
+    if (s) {
+        return s;
+    }
     for (size_t i = 0; i < st->n; i++) {
-        crooked +=
-            sp[i].begin % kl__elem_size(sp[i].entry.array.elem) ? sp[i].entry.array.n_bytes + 8 : 0;
+        const kl__array *a = &sp[i].entry.array;
+        crooked += sp[i].begin % kl__elem_size(a->elem) ? (a->n_bytes + 7) / 8 * 8 : 0;
     }
     if (!(st->straight = kl__alloc(crooked))) {
         return kl__last_status();
@@ -322,9 +330,9 @@ static kl_status place_data(kl__st *st, span *sp, size_t data_at, size_t n_data)
     for (size_t i = 0; i < st->n; i++) {
         kl__array *a = &sp[i].entry.array;
         const size_t size = kl__elem_size(a->elem);
-        a->data = data + sp[i].begin;
+        a->data = (uint8_t *)st->data.data + sp[i].begin;
         if (sp[i].begin % size) {
-            a->data = memcpy(st->straight + at, data + sp[i].begin, a->n_bytes);
+            a->data = memcpy(st->straight + at, a->data, a->n_bytes);
             at += (a->n_bytes + 7) / 8 * 8;
         }
         if (size > 1 && kl__host_is_big()) {
@@ -351,18 +359,14 @@ static kl_status make_index(kl__st *st, const span *sp)
 
 kl__st *kl__st_open(const char *path)
 {
-    size_t n = 0, data_at = 0;
     span *sp = NULL;
-    kl__st *st = kl__calloc(1, sizeof *st);
-    if (!st) {
-        return NULL;
-    }
-    const bool ok = kl__file_read(path, 0, &st->file, &n) == KL_OK &&
-                    parse_header(st, path, n, &data_at) == KL_OK && read_meta(st, path) == KL_OK &&
-                    read_tensors(path, st, n - data_at, &sp) == KL_OK &&
-                    place_data(st, sp, data_at, n - data_at) == KL_OK &&
+    kl__reader *r = kl__reader_open(path);
+    kl__st *st = r ? kl__calloc(1, sizeof *st) : NULL;
+    const bool ok = st && read_header(st, r, path) == KL_OK && read_meta(st, path) == KL_OK &&
+                    read_tensors(st, path, &sp) == KL_OK && read_data(st, r, path, sp) == KL_OK &&
                     make_index(st, sp) == KL_OK;
     kl__free(sp);
+    kl__reader_close(r);
     if (!ok) {
         kl__st_close(st);
         st = NULL;
@@ -376,7 +380,7 @@ void kl__st_close(kl__st *st)
         return;
     }
     json_decref(st->root);
-    kl__free(st->file);
+    kl__array_free(&st->data);
     kl__free(st->entries);
     kl__free(st->names);
     kl__free(st->straight);
