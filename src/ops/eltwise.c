@@ -5,6 +5,11 @@
 
 #include <string.h>
 
+const kl__attr kl__named_attrs[] = {
+    {"name", KL__ATTR_NAME, offsetof(kl__named, name), 0, NULL, 0, NULL},
+    KL__ATTR_END,
+};
+
 /* ---- shapes ------------------------------------------------------------------------------------------ */
 static kl_status misfit(const kl__apply *a, int i, kl_shape so_far)
 {
@@ -99,6 +104,11 @@ static bool read_of(const kl_shape *x, const kl_shape *y, kl__elt_read *read)
     return true;
 }
 
+static int halo_sum(const kl__layout *l)
+{
+    return l->halo[0] + l->halo[1] + l->halo[2] + l->halo[3];
+}
+
 static bool can_block(const kl__apply *a, kl__elt_read read[KL__FUSE_IN])
 {
     const kl_shape *y = &a->out[0]->desc.shape;
@@ -108,6 +118,29 @@ static bool can_block(const kl__apply *a, kl__elt_read read[KL__FUSE_IN])
         if (!read_of(&a->in[i]->desc.shape, y, &read[i]))
             return false;
     return true;
+}
+
+/** Blocked where an input comes so: each keeps its halo, plain ones of the whole shape are reordered, and the output has
+ *  the widest halo among them, since what follows a padded layer is likely to be padded. */
+static void layouts_solo(const kl__apply *a, const kl__caps *caps, kl__layout *in, kl__layout *out)
+{
+    kl__elt_read read[KL__FUSE_IN];
+    int widest = -1;
+    if (!can_block(a, read))
+        return;
+    for (int i = 0; i < a->n_in; i++) {
+        const kl__layout *l = &a->in[i]->desc.layout;
+        if (read[i] != KL__ELT_FULL || l->kind != KL__NCHWC || l->block != caps->vector)
+            continue;
+        in[i] = *l;
+        if (widest < 0 || halo_sum(l) > widest) {
+            widest = halo_sum(l);
+            *out = *l;
+        }
+    }
+    for (int i = 0; i < a->n_in && widest >= 0; i++)
+        if (read[i] == KL__ELT_FULL && in[i].kind == KL__PLAIN)
+            in[i] = (kl__layout){.kind = KL__NCHWC, .block = caps->vector};
 }
 
 /* ---- launches ----------------------------------------------------------------------------------------- */
@@ -184,10 +217,9 @@ static kl_status emit_blocked(kl__emit *e, const kl__apply *a, const kl__defs *d
     kl__launch l = kl__launch_of("eltwise.cl", "eltwise_blocked", defs);
     put_args(&l, a, NULL);
     int64_t h = y->shape.dim[2], w = y->shape.dim[3], blocks = ceil_div(y->shape.dim[1], y->layout.block);
-    bool haloed = halo[0] || halo[1] || halo[2] || halo[3];
+    int haloed = halo_sum(&y->layout);
     for (int i = 0; i < a->n_in; i++)
-        for (int k = 0; k < 4; k++)
-            haloed = haloed || a->in[i]->desc.layout.halo[k];
+        haloed += halo_sum(&a->in[i]->desc.layout);
     if (!haloed) { /* a plane is one row */
         w *= h;
         h = 1;
@@ -238,7 +270,7 @@ static kl_status emit_ref(kl__emit *e, const kl__apply *a)
 }
 
 const kl__variant kl__eltwise_variants[] = {
-    {.name = "solo", .fits = fits_solo, .emit = emit_solo},
+    {.name = "solo", .fits = fits_solo, .layouts = layouts_solo, .emit = emit_solo},
     {.name = "ref", .emit = emit_ref},
     {.name = NULL},
 };

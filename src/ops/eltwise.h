@@ -19,6 +19,20 @@ extern const kl__variant kl__eltwise_variants[];
 /** Shapes aligned at the right, 1 stretches; all inputs f32 (or all f64). */
 kl_status kl__eltwise_infer(const kl__apply *a, kl__desc *out);
 
+/** Attributes of ops that have none but the application's name. */
+typedef struct kl__named {
+    const char *name;
+} kl__named;
+extern const kl__attr kl__named_attrs[];
+
+/* Tables of ops that are only a formula: KL__ELT adds the parts that all share; what differs follows. */
+#define KL__ELT(id, n, about, text)                                                                                  \
+    .name = #id, .doc = about, .min_in = n, .max_in = n, .n_out = 1, .infer = kl__eltwise_infer, .formula = text,    \
+    .variants = kl__eltwise_variants
+/** A gradient's op: hidden, no attributes, no gradient of its own. */
+#define KL__ELT_BWD(id, n, about, text)                                                                              \
+    const kl__op kl__op_##id = {KL__ELT(id, n, about, text), .flags = KL__OP_ELEMENTWISE | KL__OP_HIDDEN}
+
 /* ---- formulas --------------------------------------------------------------------------------------- */
 /** The apply's formula; fused ones hold their own. */
 const char *kl__formula(const kl__apply *a);
