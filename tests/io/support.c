@@ -33,9 +33,9 @@ int folder_remove(void **state)
 
 const char *at(const char *name)
 {
-    static char ring[4][512];
+    static char ring[64][512];
     static unsigned turn;
-    char *p = ring[turn++ % 4];
+    char *p = ring[turn++ % 64];
     snprintf(p, sizeof ring[0], "%s/%s", folder, name);
     return p;
 }

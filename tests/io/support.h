@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "io/io.h"
 
-/** PATH of `name` in this process's folder; static memory, valid until the fourth next call. */
+/** PATH of `name` in this process's folder; static memory, valid for the next 63 calls. */
 const char *at(const char *name);
 /** The file `name` with these bytes; gives its path. */
 const char *put_file(const char *name, const void *data, size_t n);
