@@ -9,7 +9,7 @@
 /** Sets this thread's sentence (truncated at 1023 bytes) and returns `status`:
  *  `return kl__fail(KL_E_SHAPE, "conv2d \"%s\": ...", name);` */
 kl_status kl__fail(kl_status status, const char *fmt, ...) KL_PRINTF(2, 3);
-kl_status kl__failv(kl_status status, const char *fmt, va_list ap);
+kl_status kl__failv(kl_status status, const char *fmt, va_list ap) KL_PRINTF(2, 0);
 
 /** Puts "prefix: " before the sentence that stands, for callers that know where it happened. */
 kl_status kl__fail_in(kl_status status, const char *fmt, ...) KL_PRINTF(2, 3);

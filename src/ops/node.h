@@ -75,6 +75,10 @@ char *kl__graph_strdup(kl_graph *g, const char *s);
 /** Records the error (first one wins) with the sentence of kl__fail; returns NULL for `return kl__graph_fail(...)`. */
 void *kl__graph_fail(kl_graph *g, kl_status status, const char *fmt, ...) KL_PRINTF(3, 4);
 
+/* names.c */
+bool kl__names_add(kl_graph *g, kl_node *x);
+void kl__names_free(kl_graph *g);
+
 /** Adds an application: copies attrs (op->attrs_bytes) and the in list, runs infer, names it (name NULL: OP_k).
  *  Returns output 0 (others: kl__out). NULL inputs or an earlier error: NULL. This is what build functions call. */
 kl_node *kl__apply_new(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in, int n_in,

@@ -16,9 +16,11 @@ typedef enum kl__attr_type {
     KL__ATTR_ENUM,   /* an enum as int; words in `words`, ended by NULL, index = value */
     KL__ATTR_INTS,   /* int[count]; one number in text stands for all */
     KL__ATTR_SHAPE,  /* kl_shape: a list of up to 6 numbers, N for the batch */
+    KL__ATTR_AXES,   /* kl_shape used as a list of axis numbers; negative from the end */
     KL__ATTR_PAD,    /* kl_pad: same, valid, one number, or four (top, left, bottom, right) */
     KL__ATTR_FLOATS, /* kl_floats: a list; copied into the graph */
     KL__ATTR_INIT,   /* kl_init: word, or word(a, b) */
+    KL__ATTR_TEXT,   /* const char *: copied into the graph; hidden ops only */
     KL__ATTR_NAME    /* const char *: the application's name; never printed as attribute */
 } kl__attr_type;
 typedef struct kl__attr {
@@ -104,6 +106,10 @@ struct kl__op {
 const kl__op *kl__op_find(const char *name); /* NULL: none */
 size_t kl__op_count(void);
 const kl__op *kl__op_at(size_t i); /* order of ops.def */
+
+/** The op's variants; element-wise ops share theirs. */
+const kl__variant *kl__op_variants(const kl__op *op);
+extern const char *const kl__dtype_words[]; /* kl_dtype as words, for ENUM attributes */
 
 /** First variant that fits, or the one KILN_VARIANT="conv2d:ref,gemm:solo" or force (same syntax, may be NULL) names.
  *  A forced variant that does not fit: KL_E_UNSUPPORTED. Sets a->variant. */

@@ -1,4 +1,4 @@
-/* What a tensor is inside, what a value's storage looks like, and the pool of device buffers. */
+/* What a tensor is inside, and what a value's storage looks like. */
 #ifndef KL_TENSOR_TENSOR_H
 #define KL_TENSOR_TENSOR_H
 
@@ -12,7 +12,6 @@ struct kl_tensor {
     kl_dtype dtype;
     kl_shape shape;
     int refs; /* atomic */
-    kl__event ready; /* last writer through kl_tensor_write, or none */
 };
 /** Wraps memory; retains it. */
 kl_tensor *kl__tensor_wrap(kl_ctx *ctx, kl__span span, kl_dtype dtype, kl_shape shape);
@@ -39,6 +38,8 @@ typedef struct kl__desc {
 /** Elements in storage, halo and pad lanes included; false where it overflows, a dimension is KL_BATCH, or there are
  *  more than 2^31 - 1 (kernels index with 32 bits inside a tensor). */
 bool kl__desc_elems(const kl__desc *d, size_t *elems);
+/** Rank, dimensions (KL_BATCH allowed) and size are possible; false sets the sentence. */
+bool kl__desc_legal(const kl__desc *d);
 bool kl__desc_bytes(const kl__desc *d, size_t *bytes);
 void kl__put_shape(kl__text *t, kl_shape s); /* [N,1,28,28] */
 /** The same into a buffer of 96; returns it. For error sentences. */
@@ -51,14 +52,5 @@ static inline kl_shape kl__shape4(int64_t a, int64_t b, int64_t c, int64_t d)
 
 /** Host conversions between dtypes (f16 rounds to nearest even). */
 void kl__convert(void *dst, kl_dtype to, const void *src, kl_dtype from, size_t n);
-
-/* ---- pool: device buffers kept for reuse ------------------------------------------------------------- */
-typedef struct kl__pool kl__pool;
-kl__pool *kl__pool_create(kl_ctx *ctx);
-void kl__pool_destroy(kl__pool *p); /* everything taken must be back */
-/** At least `bytes`, size class rounded up; contents undefined. */
-kl__mem *kl__pool_take(kl__pool *p, size_t bytes);
-void kl__pool_give(kl__pool *p, kl__mem *m);
-void kl__pool_trim(kl__pool *p); /* frees what nobody holds */
 
 #endif
