@@ -1,5 +1,5 @@
 /* reduce_sum, reduce_mean, reduce_max and the hidden sum_to: shapes and gradients. Launches are in reduce_emit.c. */
-#include "ops/reduce.h"
+#include "ops/reduce_launch.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -42,6 +42,14 @@ kl_shape kl__shape_in(const kl_graph *g, kl_shape s)
 }
 
 /* ---- shapes -------------------------------------------------------------------------------------------- */
+static kl_status check_real(const kl__apply *a)
+{
+    kl_dtype t = a->in[0]->desc.dtype;
+    if (t == KL_F32 || t == KL_F64)
+        return KL_OK;
+    return kl__fail(KL_E_SHAPE, "%s \"%s\": input is %s, expected f32", a->op->name, a->name, kl_dtype_name(t));
+}
+
 static kl_status reduce_infer(const kl__apply *a, kl__desc *out)
 {
     const kl_reduce_opts *o = a->attrs;
@@ -49,13 +57,13 @@ static kl_status reduce_infer(const kl__apply *a, kl__desc *out)
     char sx[96];
     uint32_t mask;
     int64_t bad;
-    if (a->in[0]->desc.dtype != KL_F32)
-        return kl__fail(KL_E_SHAPE, "%s \"%s\": input is %s, expected f32", a->op->name, a->name,
-                        kl_dtype_name(a->in[0]->desc.dtype));
+    kl_status st = check_real(a);
+    if (st != KL_OK)
+        return st;
     if (!kl__reduce_mask(o->axes, x.n_dims, &mask, &bad))
         return kl__fail(KL_E_SHAPE, "%s \"%s\": axis %lld is given twice or does not exist in input %s", a->op->name,
                         a->name, (long long)bad, kl__shape_str(x, sx));
-    out[0] = (kl__desc){.dtype = KL_F32};
+    out[0] = (kl__desc){.dtype = a->in[0]->desc.dtype};
     for (int i = 0; i < x.n_dims; i++) {
         bool gone = mask >> i & 1u;
         if (!gone || o->keep_dims)
@@ -67,15 +75,15 @@ static kl_status reduce_infer(const kl__apply *a, kl__desc *out)
 static kl_status sum_to_infer(const kl__apply *a, kl__desc *out)
 {
     kl_shape x = a->in[0]->desc.shape, to = kl__shape_in(a->graph, ((const kl__sum_shape *)a->attrs)->shape);
-    char sx[96], st[96];
+    char sx[96], sl[96];
     uint32_t mask;
-    if (a->in[0]->desc.dtype != KL_F32)
-        return kl__fail(KL_E_SHAPE, "sum_to \"%s\": input is %s, expected f32", a->name,
-                        kl_dtype_name(a->in[0]->desc.dtype));
+    kl_status st = check_real(a);
+    if (st != KL_OK)
+        return st;
     if (!kl__broadcast_mask(x, to, &mask))
         return kl__fail(KL_E_SHAPE, "sum_to \"%s\": %s does not broadcast to the input's shape %s", a->name,
-                        kl__shape_str(to, st), kl__shape_str(x, sx));
-    out[0] = (kl__desc){.dtype = KL_F32, .shape = to};
+                        kl__shape_str(to, sl), kl__shape_str(x, sx));
+    out[0] = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = to};
     return KL_OK;
 }
 
