@@ -4,11 +4,6 @@
 
 enum { ROWS_BYTES = 128 * 1024 }; /* what one SOLO work-item writes */
 
-static int min_pad(const kl_pad_opts *o, int axis)
-{
-    return o->before[axis] < o->after[axis] ? o->before[axis] : o->after[axis];
-}
-
 static kl_status pad_infer(const kl__apply *a, kl__desc *out)
 {
     const kl_pad_opts *o = a->attrs;
