@@ -104,5 +104,5 @@ kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
         if (st != KL_OK)
             return st;
     }
-    return KL_OK;
+    return kl__seq_run(p->seq, lane, p->first_step[g->n_applies], kl__seq_count(p->seq));
 }
