@@ -1,5 +1,5 @@
 /* Philox4x32-10 as a function of (seed, stream, step, index): the device twin of src/base/rng.h,
- * word for word. Integers only up to rng_uniform, which is exact, so every device draws the same. */
+ * word for word. Integers up to rng_uniform, which is exact, so every device draws the same. */
 #ifndef KL_RNG_CL
 #define KL_RNG_CL
 
@@ -19,7 +19,8 @@ uint4 philox4x32_10(uint4 c, uint2 k)
 /* Words of elements 4b .. 4b+3, for kernels that take four at a time. */
 uint4 rng_block(uint seed_lo, uint seed_hi, uint stream, uint step, ulong b)
 {
-    return philox4x32_10((uint4)((uint)b, (uint)(b >> 32), stream, step), (uint2)(seed_lo, seed_hi));
+    const uint4 counter = (uint4)((uint)b, (uint)(b >> 32), stream, step);
+    return philox4x32_10(counter, (uint2)(seed_lo, seed_hi));
 }
 
 /* The word of element i. */

@@ -55,6 +55,10 @@ void rig_run(const rig_case *c);
  *  emits, for each input of f32 without no_grad, contracted with a random dy on each output. Skips where the device
  *  has no fp64. */
 void rig_grad(const rig_case *c);
+/** The same for a piece of graph: `build` makes up to 4 outputs (returns how many) from the inputs; lowered for training
+ *  or inference; gradients by inputs and by trainable parameters (drawn at random). */
+typedef int rig_build(kl_graph *g, kl_node *const *in, kl_node **out);
+void rig_grad_net(const char *name, rig_build *build, const rig_input *in, int n_in, bool training);
 /** The case is refused at build time with a sentence that contains `part`. */
 void rig_refused(const rig_case *c, const char *part);
 /** Count of variants that ran in this process, by name; a suite asserts that its fast ones did run. */

@@ -1,0 +1,116 @@
+/* Inside of a context: what the files of this floor share. */
+#ifndef KL_DEVICE_CTX_H
+#define KL_DEVICE_CTX_H
+
+#include "base/hash.h"
+#include "base/thread.h"
+#include "device/opencl.h"
+
+#include <stdatomic.h>
+
+/* ---- devices ------------------------------------------------------------------------------------ */
+typedef struct kl__found {
+    cl_platform_id platform;
+    cl_device_id device;
+    kl__caps caps; /* info.platform and info.device are set by the enumeration */
+} kl__found;
+
+/** Every device of every driver, in P:D order; kl__free it. *n = 0 is KL_OK: the sentence of a driver that failed
+ *  stands then in kl_last_error. */
+kl_status kl__found_all(const kl__cl_table *cl, kl__found **out, size_t *n);
+/** Index into `list` of the one that `choice` names. */
+kl_status kl__choose(const kl__found *list, size_t n, const char *choice, size_t *pick);
+
+/** A device that cannot be asked is not usable, and why_not says so. */
+void kl__caps_query(const kl__cl_table *cl, cl_platform_id platform, cl_device_id device, kl__caps *caps);
+/** KILN_VECTOR; KL_E_ARG for a value that is no width. */
+kl_status kl__caps_override(kl__caps *caps);
+void kl__quirks_apply(kl__caps *caps);
+
+/* ---- lanes --------------------------------------------------------------------------------------- */
+struct kl__lane {
+    kl_ctx *ctx;
+    cl_command_queue queue;
+    bool chained;  /* out-of-order queue: each command waits for `last` */
+    cl_event last; /* chained only; NULL before the first command */
+};
+
+/** What a command of a lane hands to an enqueue call: its wait list, and where the event goes. */
+typedef struct kl__link {
+    cl_uint n;
+    const cl_event *wait;
+    cl_event *out; /* NULL: no event wanted */
+    cl_event event;
+} kl__link;
+void kl__link_begin(kl__lane *lane, kl__link *link, bool want_event);
+/** After the enqueue call: keeps the chain; *done (NULL: nobody wants it) is the caller's to release. */
+void kl__link_end(kl__lane *lane, kl__link *link, cl_int code, cl_event *done);
+/** The lock is held. What follows starts after all that the lane queued, also for code that knows no chain. */
+cl_int kl__lane_barrier(kl__lane *lane);
+
+/* ---- memory -------------------------------------------------------------------------------------- */
+struct kl__mem {
+    atomic_int refs;
+    kl_ctx *ctx;
+    cl_mem mem;
+    size_t bytes; /* as asked for */
+    size_t held;  /* as accounted; 0 for the caller's own */
+    size_t guard; /* bytes of guard band before and after; 0 but with KL_CTX_DEBUG_BUFFERS */
+};
+/** KL_OK, or the sentence: span inside its memory. */
+kl_status kl__span_check(kl__span span, size_t bytes, const char *what);
+static inline size_t kl__span_at(kl__span span)
+{
+    return span.offset + (span.mem ? span.mem->guard : 0);
+}
+/** Debug: KL_E_DEVICE where a guard band of `m` was written; `label` says after what. Waits. */
+kl_status kl__mem_check_guards(kl__mem *m, kl__lane *lane, const char *label);
+
+/* ---- programs ------------------------------------------------------------------------------------ */
+typedef struct kl__program {
+    struct kl__program *next;
+    kl__hash128 key;
+    cl_program program; /* NULL while it is built */
+} kl__program;
+
+/** The program of a launch, built once per context; borrowed. NULL: error set. */
+cl_program kl__program_get(kl_ctx *ctx, const kl__launch *launch);
+void kl__programs_release(kl_ctx *ctx);
+
+/* Binary cache on disk, for drivers that keep none. `key_text` is everything that the binary depends on. */
+bool kl__binary_load(kl_ctx *ctx, const kl__text *key_text, uint8_t **data, size_t *n);
+void kl__binary_store(kl_ctx *ctx, const kl__text *key_text, cl_program program);
+
+/* ---- CLBlast -------------------------------------------------------------------------------------- */
+cl_int kl__clblast_sgemm(const kl__gemm *g, cl_command_queue *queue, cl_event *event);
+void kl__clblast_clear(void);
+
+struct kl_ctx {
+    const kl__cl_table *cl;
+    cl_device_id device;
+    cl_context context;
+    kl__caps caps;
+    uint32_t flags;
+    char *cache_dir;  /* NULL: none */
+    char *kernel_dir; /* NULL: built-in sources only */
+    void (*on_compile)(void *user, int done, const char *name);
+    void *user;
+
+    kl__mutex lock; /* enqueueing */
+    kl__lane lane[KL__N_LANES];
+    bool foreign;   /* the caller's queue: lane[0] is all lanes */
+
+    kl__mutex build_lock; /* programs */
+    kl__cond built;
+    kl__program *programs;
+
+    atomic_bool used_clblast;
+    atomic_uint_fast64_t n_built, n_from_cache, build_ns, live_buffers, live_bytes, peak_bytes, launches, creates;
+};
+
+static inline void kl__count_create(kl_ctx *ctx)
+{
+    atomic_fetch_add_explicit(&ctx->creates, 1, memory_order_relaxed);
+}
+
+#endif

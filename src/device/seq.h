@@ -1,0 +1,52 @@
+/* Inside of a sequence: seq.c builds it, run.c runs it. */
+#ifndef KL_DEVICE_SEQ_H
+#define KL_DEVICE_SEQ_H
+
+#include "device/ctx.h"
+
+typedef enum kl__step_kind { KL__STEP_KERNEL, KL__STEP_COPY, KL__STEP_FILL, KL__STEP_GEMM } kl__step_kind;
+
+typedef struct kl__step {
+    kl__step_kind kind;
+    bool skip; /* nothing to do: it keeps its index */
+    char *label, *name;
+    size_t held, n_held; /* its memory in kl__seq.held */
+    size_t use, n_use;   /* its slots in kl__seq.use */
+
+    cl_kernel kernel;
+    cl_uint dims;
+    size_t global[3], local[3]; /* local[0] 0: the driver chooses */
+
+    kl__span dst, src; /* copy, fill */
+    size_t bytes;
+    uint32_t pattern;
+    kl__gemm gemm;
+} kl__step;
+
+/** One argument that names a slot. */
+typedef struct kl__slot_use {
+    size_t step;
+    cl_uint index; /* of the pointer; the offset follows */
+    uint32_t elem;
+    int slot;
+    size_t offset;
+} kl__slot_use;
+
+typedef struct kl__slot {
+    bool bound;
+    kl__mem *mem;
+} kl__slot;
+
+struct kl__seq {
+    kl_ctx *ctx;
+    kl__step *step;
+    size_t n, cap;
+    kl__mem **held;
+    size_t n_held, held_cap;
+    kl__slot_use *use;
+    size_t n_use, use_cap;
+    kl__slot *slot;
+    size_t n_slot, slot_cap;
+};
+
+#endif

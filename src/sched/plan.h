@@ -1,0 +1,35 @@
+/* A plan: a lowered graph frozen into a sequence for one context. Running it only enqueues. */
+#ifndef KL_SCHED_PLAN_H
+#define KL_SCHED_PLAN_H
+
+#include "graph/graph.h"
+
+typedef struct kl__plan {
+    kl_ctx *ctx;
+    kl_graph *graph;     /* owned; values carry their places */
+    kl__seq *seq;
+    kl__memory_plan memory;
+    kl__mem **arena;     /* chunks */
+    size_t n_arena;
+    kl__mem *step;       /* the step block this plan reads; retained */
+    size_t *first_step;  /* by apply id: its first step in seq; n_applies + 1 entries */
+    kl__mem *constants;  /* all constants of the graph */
+    bool debug, sync;
+} kl__plan;
+
+typedef struct kl__plan_opts {
+    const char *force;  /* variants, as kl__choose_variant */
+    kl__mem *step;      /* the device's step block; NULL: one of the plan's own, zero */
+    bool no_fuse;       /* keep element-wise ops apart (tests) */
+} kl__plan_opts;
+
+/** Takes over `graph` (also on failure). Values that the caller placed (parameters, arenas, slots) stay where they are;
+ *  constants are uploaded; everything else goes into the plan's arena. Builds all kernels. */
+kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts);
+void kl__plan_destroy(kl__plan *p);
+/** Enqueues the whole plan on the lane. In sync and debug-buffer contexts waits after each op and checks it. */
+kl_status kl__plan_run(kl__plan *p, kl__lane *lane);
+/** Binds the slot that an input was given to memory. */
+kl_status kl__plan_bind(kl__plan *p, int slot, kl__span span);
+
+#endif
