@@ -269,13 +269,13 @@ kl_model *kl_model_load(const char *path)
     return m;
 }
 
-static kl_status same_text(const char *path, const char *what, const char *file, char *mine)
+static kl_status same_text(const char *path, const char *what, const char *theirs, char *mine)
 {
     kl_status st = !mine ? KL_E_MEMORY
-                   : file && !strcmp(file, mine)
+                   : theirs && !strcmp(theirs, mine)
                        ? KL_OK
                        : kl__fail(KL_E_ARG, "%s: the checkpoint's %s differs: \"%.200s\", here \"%.200s\"", path, what,
-                                  file ? file : "none", mine);
+                                  theirs ? theirs : "none", mine);
     kl__free(mine);
     return st;
 }
