@@ -61,9 +61,9 @@ static kl_status inflate_some(kl__reader *r)
         return st;
     }
     if (!some) {
-        r->at_end = true;
-        return r->member_open ? kl__fail(KL_E_FORMAT, "%s: the gzip data ends too early", r->path)
-                              : KL_OK;
+        r->at_end = !r->member_open;
+        return r->at_end ? KL_OK
+                         : kl__fail(KL_E_FORMAT, "%s: the gzip data ends too early", r->path);
     }
     r->member_open = true;
     const int rc = inflate(&r->z, Z_NO_FLUSH);

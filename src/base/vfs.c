@@ -60,9 +60,7 @@ static int posix_sync(void *user, int file)
 static int posix_close(void *user, int file)
 {
     (void)user;
-    /* An interrupted close has closed all the same; to repeat it could hit another thread's file.
-     */
-    return close(file) && errno != EINTR ? -errno : 0;
+    return close(file) ? -errno : 0;
 }
 
 static int posix_rename(void *user, const char *from, const char *to)
@@ -174,12 +172,15 @@ int kl__vfs_sync(int file)
 
 int kl__vfs_close(int file)
 {
-    return hook.close(hook.user, file);
+    /* An interrupted close has closed all the same; to repeat it could hit another's file. */
+    const int rc = hook.close(hook.user, file);
+    return rc == -EINTR ? 0 : rc;
 }
 
 int kl__vfs_rename(const char *from, const char *to)
 {
-    return hook.rename(hook.user, from, to);
+    REPEATED(int, hook.rename(hook.user, from, to))
+    return rc;
 }
 
 int kl__vfs_remove(const char *path)

@@ -12,6 +12,8 @@
 
 #include "ops/op.h"
 
+/** The same graph again, symbolic batch and all. Caller owns. */
+kl_graph *kl__graph_copy(const kl_graph *g);
 /** A copy for one batch size with the applies that `outputs` (n_outputs names; NULL: all) need, in order. f32 becomes
  *  `real`. Names of applies are kept; applies that lowering adds get names of their own. Caller owns. NULL: error set. */
 kl_graph *kl__graph_lower(const kl_graph *g, int64_t batch, bool training, kl_dtype real,

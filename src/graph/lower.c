@@ -48,7 +48,9 @@ static kl_node *copy_leaf(kl_graph *to, const kl__apply *a, int64_t batch)
     return kl__apply_new(to, a->op, a->name, NULL, 0, &l);
 }
 
-static kl_status copy_apply(kl_graph *to, const kl__apply *a, int64_t batch, bool training, kl_node **map)
+typedef enum mode { INFERENCE, TRAINING, AS_IT_IS } mode;
+
+static kl_status copy_apply(kl_graph *to, const kl__apply *a, int64_t batch, mode how, kl_node **map)
 {
     kl_node *in_small[16], **in = in_small;
     kl_node *out_small[16] = {NULL}, **out = out_small;
@@ -65,8 +67,8 @@ static kl_status copy_apply(kl_graph *to, const kl__apply *a, int64_t batch, boo
     }
     for (int i = 0; i < a->n_in; i++)
         in[i] = map[a->in[i]->id];
-    if (a->op->lower)
-        st = a->op->lower(to, a, in, training, out);
+    if (a->op->lower && how != AS_IT_IS)
+        st = a->op->lower(to, a, in, how == TRAINING, out);
     if (st == KL_OK && !out[0]) {
         kl_node *x = kl__apply_new_n(to, a->op, a->name, in, a->n_in, a->n_out, a->attrs);
         for (int i = 0; x && i < a->n_out; i++)
@@ -84,8 +86,8 @@ out:
     return st;
 }
 
-kl_graph *kl__graph_lower(const kl_graph *g, int64_t batch, bool training, kl_dtype real,
-                          const char *const *outputs, size_t n_outputs)
+static kl_graph *clone(const kl_graph *g, int64_t batch, mode how, kl_dtype real, const char *const *outputs,
+                       size_t n_outputs)
 {
     kl_status st = kl_graph_check(g);
     if (st != KL_OK)
@@ -100,7 +102,7 @@ kl_graph *kl__graph_lower(const kl_graph *g, int64_t batch, bool training, kl_dt
     if (!mark(g, outputs, n_outputs, need))
         goto fail;
     for (size_t i = 0; i < g->n_applies; i++)
-        if (need[i] && copy_apply(to, g->applies[i], batch, training, map) != KL_OK)
+        if ((need[i] || how == AS_IT_IS) && copy_apply(to, g->applies[i], batch, how, map) != KL_OK)
             goto fail;
     for (size_t i = 0; i < (outputs ? n_outputs : g->n_outputs); i++) {
         const char *name = outputs ? outputs[i] : g->outputs[i].name;
@@ -116,4 +118,18 @@ fail:
     kl__free(map);
     kl_graph_destroy(to);
     return NULL;
+}
+
+kl_graph *kl__graph_lower(const kl_graph *g, int64_t batch, bool training, kl_dtype real,
+                          const char *const *outputs, size_t n_outputs)
+{
+    return clone(g, batch, training ? TRAINING : INFERENCE, real, outputs, n_outputs);
+}
+
+kl_graph *kl__graph_copy(const kl_graph *g)
+{
+    kl_graph *to = clone(g, KL_BATCH, AS_IT_IS, g->real, NULL, 0);
+    if (to)
+        to->batch = 0;
+    return to;
 }

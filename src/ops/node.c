@@ -261,7 +261,7 @@ void kl_output(kl_graph *g, const char *name, kl_node *x)
     }
     const char *copy = kl__graph_strdup(g, name);
     if (copy)
-        g->outputs[g->n_outputs++] = (kl__graph_output){copy, x};
+        g->outputs[g->n_outputs++] = (kl__graph_output){.name = copy, .node = x};
 }
 
 kl_status kl__graph_add_update(kl_graph *g, const kl__op *op, const void *attrs, kl_node *state, kl_node *value)

@@ -44,6 +44,7 @@ struct kl__apply {
 typedef struct kl__graph_output {
     const char *name;
     kl_node *node;
+    kl__place place; /* where the plan is to put it; NOWHERE: anywhere */
 } kl__graph_output;
 
 /** State that follows a training step: `op` (STATE, in place) applied to (state, mean over shards of value). */

@@ -33,6 +33,36 @@ static kl_status place_constants(kl__plan *p, size_t align)
     return KL_OK;
 }
 
+/** Outputs that have their place made for them: the value itself goes there where nothing else decides its storage. */
+static void place_outputs(kl_graph *g)
+{
+    for (size_t i = 0; i < g->n_outputs; i++) {
+        kl__graph_output *o = &g->outputs[i];
+        bool own = !(o->node->by->op->flags & (KL__OP_LEAF | KL__OP_VIEW | KL__OP_STATE));
+        if (o->place.kind != KL__NOWHERE && own && o->node->place.kind == KL__NOWHERE)
+            o->node->place = o->place;
+    }
+}
+
+/** The others are copied at the end. */
+static kl_status copy_outputs(kl__plan *p)
+{
+    for (size_t i = 0; i < p->graph->n_outputs; i++) {
+        const kl__graph_output *o = &p->graph->outputs[i];
+        const kl__place *at = &o->node->place;
+        size_t bytes;
+        if (o->place.kind != KL__AT_SPAN || !kl__desc_bytes(&o->node->desc, &bytes) || !bytes ||
+            (at->kind == KL__AT_SPAN && at->span.mem == o->place.span.mem && at->span.offset == o->place.span.offset))
+            continue;
+        if (at->kind != KL__AT_SPAN)
+            return kl__fail(KL_E_UNSUPPORTED, "output \"%s\" is an input as it came: there is nothing to compute", o->name);
+        kl_status st = kl__seq_copy(p->seq, o->name, o->place.span, at->span, bytes);
+        if (st != KL_OK)
+            return st;
+    }
+    return KL_OK;
+}
+
 static void into_chunk(const kl__plan *p, kl__place *place)
 {
     if (place->kind != KL__AT_SPAN || place->span.mem || !p->n_arena)
@@ -92,7 +122,7 @@ static kl_status emit(kl__plan *p)
             return st;
     }
     p->first_step[g->n_applies] = kl__seq_count(p->seq);
-    return KL_OK;
+    return copy_outputs(p);
 }
 
 static kl_status own_step_block(kl__plan *p)
@@ -128,6 +158,8 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
         st = kl__graph_fuse(graph);
     if (st == KL_OK)
         st = kl__graph_layouts(graph, caps, opts->force);
+    if (st == KL_OK)
+        place_outputs(graph);
     if (st == KL_OK)
         st = place_constants(p, align);
     if (st == KL_OK)

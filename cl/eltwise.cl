@@ -1,0 +1,159 @@
+/* Element-wise kernels. The generated text before this file (src/ops/eltwise_text.c) says what an element is:
+ *   ELT_PARAMS                  inputs pK with offsets, float attributes aK, sizes nD, each with a comma after it
+ *   ELT_AT(i)                   ref: declares the inputs xK of element i
+ *   ELT_ROW(r)                  solo: declares row pointers rK, and xK where an input is constant in the row
+ *   ELT_BLOCK_ROW               blocked: the same for `row` of `plane`
+ *   ELT_LOAD(j), ELT_TAIL(j, n) solo, blocked: declare the other xK: a vector, or n elements of one
+ *   ELT_BODY                    declares y, the value
+ * All are bound by memory: one read per input, one write. An output may lie on an input of its own shape, so nothing is
+ * `restrict`, and a vector is read before it is written. */
+#include "common.cl"
+
+/* A fused chain gives the bits that its parts would give one by one. */
+#pragma OPENCL FP_CONTRACT OFF
+
+#ifndef VN /* elements of a vector: 16, 8, 4; 1 on devices without */
+#define VN 1
+#endif
+
+#ifndef ELT_PARAMS /* y = x, so that the file compiles alone */
+#define ELT_PARAMS global const T *p0, ulong p0_at, int n0,
+#define ELT_AT(i) const T x0 = p0[p0_at + (ulong)(i) * (n0 > 0)];
+#define ELT_ROW(r) global const T *r0 = p0 + p0_at + (ulong)(r) * n0;
+#define ELT_BLOCK_ROW global const T *r0 = p0 + p0_at + (ulong)(plane * h + row + first + n0) * w * lanes;
+#define ELT_TOP 0
+#define ELT_LEFT 0
+#define ELT_BOTTOM 0
+#define ELT_RIGHT 0
+#define ELT_LOAD(j) const V x0 = VLOAD(r0 + (j));
+#define ELT_TAIL(j, n) const V x0 = elt_part(r0 + (j), n);
+#define ELT_BODY const V y = x0;
+#endif
+
+#define KL_JOIN(a, b) a##b
+#define KL_JOIN2(a, b) KL_JOIN(a, b)
+#if VN == 1
+#define V T
+#define VLOAD(p) (*(p))
+#define VSTORE(v, p) (*(p) = (v))
+#else
+#define V KL_JOIN2(T, VN)
+#define VLOAD(p) KL_JOIN2(vload, VN)(0, p)
+#define VSTORE(v, p) KL_JOIN2(vstore, VN)(v, 0, p)
+#endif
+
+#if defined ELT_AT && VN == 1
+kernel void eltwise_ref(ELT_PARAMS global T *out, ulong out_at, uint n)
+{
+    const uint gid = (uint)get_global_id(0);
+    if (gid >= n)
+        return;
+    const int i = (int)gid;
+    ELT_AT(i)
+    ELT_BODY
+    out[out_at + (ulong)i] = y;
+}
+#endif
+
+#ifdef ELT_LOAD
+/* The first n elements at p; the rest of the vector is zero. */
+static V elt_part(global const T *p, int n)
+{
+    T part[VN];
+    for (int k = 0; k < VN; k++)
+        part[k] = k < n ? p[k] : (T)0;
+    return VLOAD(part);
+}
+
+static void elt_part_store(V v, global T *p, int n)
+{
+    T part[VN];
+    VSTORE(v, part);
+    for (int k = 0; k < n; k++)
+        p[k] = part[k];
+}
+#endif
+
+#ifdef ELT_ROW
+/* Rows of `inner` elements, the shortest run in which every input has stride 0 or 1. A work-item takes rows_each rows,
+ * or `segment` elements of one row. The tail goes through the same vector code, so that an element's bits do not depend
+ * on its place. */
+kernel void eltwise_solo(ELT_PARAMS global T *out, ulong out_at, int rows, int rows_each, int inner, int segment)
+{
+    const int segments = (inner + segment - 1) / segment;
+    const int item = (int)get_global_id(0);
+    const int first = item % segments * segment;
+    const int end = min(inner - first, segment) + first;
+    const int r_first = item / segments * rows_each;
+    const int r_end = min(rows - r_first, rows_each) + r_first;
+    for (int r = r_first; r < r_end; r++) {
+        global T *to = out + out_at + (ulong)r * inner;
+        ELT_ROW(r)
+        int j = first;
+        for (; j <= end - VN; j += VN) {
+            ELT_LOAD(j)
+            ELT_BODY
+            VSTORE(y, to + j);
+        }
+        if (j < end) {
+            ELT_TAIL(j, end - j)
+            ELT_BODY
+            elt_part_store(y, to + j, end - j);
+        }
+    }
+}
+#endif
+
+#ifdef ELT_BLOCK_ROW
+/* The first n lanes, then zeros (also where they hold NaN). */
+static V elt_lanes(V v, int n)
+{
+    T part[VN];
+    VSTORE(v, part);
+    for (int k = 0; k < VN; k++)
+        part[k] = k < n ? part[k] : (T)0;
+    return VLOAD(part);
+}
+
+static void elt_zero(global T *p, int vectors)
+{
+    for (int k = 0; k < vectors; k++)
+        VSTORE((V)0, p + k * VN);
+}
+
+/* NCHWc, c = VN: rows of w vectors, h rows a plane, `blocks` planes a sample. Writes the zeros of halo and pad lanes
+ * too. A work-item takes rows_each rows of the output with its halo, `rows` in all. */
+kernel void eltwise_blocked(ELT_PARAMS global T *out, ulong out_at, int rows, int rows_each, int h, int w, int blocks,
+                            int channels)
+{
+    const int height = h + ELT_TOP + ELT_BOTTOM, width = w + ELT_LEFT + ELT_RIGHT;
+    const int r_first = (int)get_global_id(0) * rows_each;
+    const int r_end = min(rows - r_first, rows_each) + r_first;
+    for (int r = r_first; r < r_end; r++) {
+        global T *to = out + out_at + (ulong)r * width * VN;
+        const int plane = r / height, row = r % height - ELT_TOP;
+        if (row < 0 || row >= h) {
+            elt_zero(to, width);
+            continue;
+        }
+        elt_zero(to, ELT_LEFT);
+        to += ELT_LEFT * VN;
+        const int first = plane % blocks * VN, lanes = min(VN, channels - first);
+        ELT_BLOCK_ROW
+        if (lanes == VN) {
+            for (int j = 0; j < w * VN; j += VN) {
+                ELT_LOAD(j)
+                ELT_BODY
+                VSTORE(y, to + j);
+            }
+        } else {
+            for (int j = 0; j < w * VN; j += VN) {
+                ELT_TAIL(j, lanes)
+                ELT_BODY
+                VSTORE(elt_lanes(y, lanes), to + j);
+            }
+        }
+        elt_zero(to + w * VN, ELT_RIGHT);
+    }
+}
+#endif
