@@ -49,8 +49,8 @@ cl_int kl__clblast_sgemm(const kl__gemm *g, cl_command_queue *queue, cl_event *e
 {
     size_t e = sizeof(float);
     return sgemm(ROW_MAJOR, g->ta ? TRANSPOSED : NOT_TRANSPOSED, g->tb ? TRANSPOSED : NOT_TRANSPOSED, (size_t)g->m,
-                 (size_t)g->n, (size_t)g->k, g->alpha, g->a.mem->mem, kl__span_at(g->a) / e, (size_t)g->lda,
-                 g->b.mem->mem, kl__span_at(g->b) / e, (size_t)g->ldb, g->beta, g->c.mem->mem, kl__span_at(g->c) / e,
+                 (size_t)g->n, (size_t)g->k, g->alpha, g->a.mem->mem, g->a.offset / e, (size_t)g->lda,
+                 g->b.mem->mem, g->b.offset / e, (size_t)g->ldb, g->beta, g->c.mem->mem, g->c.offset / e,
                  (size_t)g->ldc, queue, event);
 }
 

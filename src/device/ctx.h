@@ -55,16 +55,9 @@ struct kl__mem {
     cl_mem mem;
     size_t bytes; /* as asked for */
     size_t held;  /* as accounted; 0 for the caller's own */
-    size_t guard; /* bytes of guard band before and after; 0 but with KL_CTX_DEBUG_BUFFERS */
 };
 /** KL_OK, or the sentence: span inside its memory. */
 kl_status kl__span_check(kl__span span, size_t bytes, const char *what);
-static inline size_t kl__span_at(kl__span span)
-{
-    return span.offset + (span.mem ? span.mem->guard : 0);
-}
-/** Debug: KL_E_DEVICE where a guard band of `m` was written; `label` says after what. Waits. */
-kl_status kl__mem_check_guards(kl__mem *m, kl__lane *lane, const char *label);
 
 /* ---- programs ------------------------------------------------------------------------------------ */
 typedef struct kl__program {

@@ -18,7 +18,7 @@ static bool runs_on_exactly_all(void)
     if (n < 1 || n > CPU_SETSIZE || sched_getaffinity(0, sizeof set, &set) || CPU_COUNT(&set) != n)
         return false;
     for (int i = 0; i < n; i++)
-        if (!CPU_ISSET(i, &set))
+        if (!CPU_ISSET((size_t)i, &set))
             return false;
     return true;
 }

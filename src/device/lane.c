@@ -148,9 +148,9 @@ static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *
     cl_event e = NULL;
     kl__lock(&ctx->lock);
     kl__link_begin(lane, &link, true);
-    cl_int code = src ? ctx->cl->clEnqueueWriteBuffer(lane->queue, span.mem->mem, CL_FALSE, kl__span_at(span), bytes,
+    cl_int code = src ? ctx->cl->clEnqueueWriteBuffer(lane->queue, span.mem->mem, CL_FALSE, span.offset, bytes,
                                                       src, link.n, link.wait, link.out)
-                      : ctx->cl->clEnqueueReadBuffer(lane->queue, span.mem->mem, CL_FALSE, kl__span_at(span), bytes,
+                      : ctx->cl->clEnqueueReadBuffer(lane->queue, span.mem->mem, CL_FALSE, span.offset, bytes,
                                                      dst, link.n, link.wait, link.out);
     kl__link_end(lane, &link, code, &e);
     cl_int flushed = code ? CL_SUCCESS : ctx->cl->clFlush(lane->queue);
@@ -193,8 +193,8 @@ kl_status kl__lane_copy(kl__lane *lane, kl__span dst, kl__span src, size_t bytes
     kl__link link;
     kl__lock(&ctx->lock);
     kl__link_begin(lane, &link, false);
-    cl_int code = ctx->cl->clEnqueueCopyBuffer(lane->queue, src.mem->mem, dst.mem->mem, kl__span_at(src),
-                                               kl__span_at(dst), bytes, link.n, link.wait, link.out);
+    cl_int code = ctx->cl->clEnqueueCopyBuffer(lane->queue, src.mem->mem, dst.mem->mem, src.offset,
+                                               dst.offset, bytes, link.n, link.wait, link.out);
     kl__link_end(lane, &link, code, NULL);
     kl__unlock(&ctx->lock);
     return code ? kl__cl_fail(ctx, "clEnqueueCopyBuffer", NULL, code) : KL_OK;
@@ -215,7 +215,7 @@ kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_
     kl__link link;
     kl__lock(&ctx->lock);
     kl__link_begin(lane, &link, false);
-    cl_int code = ctx->cl->clEnqueueFillBuffer(lane->queue, dst.mem->mem, pattern, pattern_bytes, kl__span_at(dst),
+    cl_int code = ctx->cl->clEnqueueFillBuffer(lane->queue, dst.mem->mem, pattern, pattern_bytes, dst.offset,
                                                bytes, link.n, link.wait, link.out);
     kl__link_end(lane, &link, code, NULL);
     kl__unlock(&ctx->lock);

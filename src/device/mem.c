@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SMALLEST = 64, GUARD = 4096 };
-static const uint32_t GUARD_WORD = 0x7fc0dead; /* a NaN with a name */
+enum { SMALLEST = 64 }; /* what a buffer of 0 bytes gets: drivers refuse 0 */
 
 static const char *bytes_text(char out[32], uint64_t n)
 {
@@ -36,71 +35,34 @@ static void account(kl_ctx *ctx, size_t bytes)
         ;
 }
 
-/* Poison inside and guards around: the same word, written by one fill. */
-static cl_int poison(kl__mem *m)
-{
-    kl__lane *lane = kl__ctx_lane(m->ctx, KL__COMPUTE);
-    kl__link link;
-    kl__lock(&m->ctx->lock);
-    kl__link_begin(lane, &link, true);
-    cl_event e = NULL;
-    cl_int code = m->ctx->cl->clEnqueueFillBuffer(lane->queue, m->mem, &GUARD_WORD, sizeof GUARD_WORD, 0,
-                                                  m->held & ~(size_t)3, link.n, link.wait, link.out);
-    kl__link_end(lane, &link, code, &e);
-    kl__unlock(&m->ctx->lock);
-    if (!code) {
-        /* Other lanes may write first thing. */
-        code = m->ctx->cl->clWaitForEvents(1, &e);
-        m->ctx->cl->clReleaseEvent(e);
-    }
-    return code;
-}
-
-/* Buffer behind m; a cl code. */
-static cl_int make_buffer(kl__mem *m, size_t size)
-{
-    cl_int code;
-    m->mem = m->ctx->cl->clCreateBuffer(m->ctx->context, CL_MEM_READ_WRITE, size, NULL, &code);
-    if (!m->mem)
-        return code ? code : CL_MEM_OBJECT_ALLOCATION_FAILURE;
-    kl__count_create(m->ctx);
-    m->held = size;
-    code = m->guard ? poison(m) : CL_SUCCESS;
-    if (code) {
-        m->ctx->cl->clReleaseMemObject(m->mem);
-        m->mem = NULL;
-    }
-    return code;
-}
-
 kl__mem *kl__mem_create(kl_ctx *ctx, size_t bytes)
 {
-    size_t guard = ctx->flags & KL_CTX_DEBUG_BUFFERS ? GUARD : 0, size;
-    if (!kl__add(bytes < SMALLEST ? SMALLEST : (bytes + 3) & ~(size_t)3, 2 * guard, &size) || bytes > SIZE_MAX - 3
-        || size > ctx->caps.max_alloc) {
+    size_t size = bytes < SMALLEST ? SMALLEST : bytes;
+    if (size > ctx->caps.max_alloc) {
         refuse(ctx, bytes, "more than one buffer may have");
         return NULL;
     }
-    if (atomic_load(&ctx->live_bytes) + size > ctx->caps.global_bytes) {
+    if (size > ctx->caps.global_bytes || atomic_load(&ctx->live_bytes) > ctx->caps.global_bytes - size) {
         refuse(ctx, bytes, "the device is full");
         return NULL;
     }
     kl__mem *m = kl__calloc(1, sizeof *m);
     if (!m)
         return NULL;
-    atomic_init(&m->refs, 1);
-    m->ctx = ctx;
-    m->bytes = bytes;
-    m->guard = guard;
-    cl_int code = make_buffer(m, size);
-    if (code) {
+    cl_int code;
+    m->mem = ctx->cl->clCreateBuffer(ctx->context, CL_MEM_READ_WRITE, size, NULL, &code);
+    if (!m->mem) {
         char why[96];
-        snprintf(why, sizeof why, "%s: %s (%d)", m->held ? "filling it" : "clCreateBuffer", kl__cl_code_name(code),
-                 code);
+        snprintf(why, sizeof why, "clCreateBuffer: %s (%d)", kl__cl_code_name(code), code);
         refuse(ctx, bytes, why);
         kl__free(m);
         return NULL;
     }
+    kl__count_create(ctx);
+    atomic_init(&m->refs, 1);
+    m->ctx = ctx;
+    m->bytes = bytes;
+    m->held = size;
     account(ctx, size);
     return m;
 }
@@ -178,38 +140,4 @@ kl_status kl__span_check(kl__span span, size_t bytes, const char *what)
         return kl__fail(KL_E_ARG, "%s: %zu bytes from byte %zu on do not fit in a buffer of %zu", what, bytes,
                         span.offset, span.mem->bytes);
     return KL_OK;
-}
-
-static kl_status check_band(kl__mem *m, kl__lane *lane, size_t at, size_t bytes, const char *label)
-{
-    uint32_t word[GUARD / 4];
-    kl_ctx *ctx = m->ctx;
-    kl__link link;
-    cl_event e = NULL;
-    kl__lock(&ctx->lock);
-    kl__link_begin(lane, &link, true);
-    cl_int code = ctx->cl->clEnqueueReadBuffer(lane->queue, m->mem, CL_FALSE, at, bytes, word, link.n, link.wait,
-                                               link.out);
-    kl__link_end(lane, &link, code, &e);
-    kl__unlock(&ctx->lock);
-    if (!code)
-        code = ctx->cl->clWaitForEvents(1, &e);
-    if (e)
-        ctx->cl->clReleaseEvent(e);
-    if (code)
-        return kl__cl_fail(ctx, "clEnqueueReadBuffer", label, code);
-    for (size_t i = 0; i < bytes / 4; i++)
-        if (word[i] != GUARD_WORD)
-            return kl__fail(KL_E_DEVICE, "\"%s\" wrote outside its memory: %s byte %zu of a buffer of %zu bytes",
-                            label, at ? "past" : "before",
-                            at ? at + 4 * i - m->guard : m->guard - 4 * i, m->bytes);
-    return KL_OK;
-}
-
-kl_status kl__mem_check_guards(kl__mem *m, kl__lane *lane, const char *label)
-{
-    if (!m->guard)
-        return KL_OK;
-    kl_status st = check_band(m, lane, 0, m->guard, label);
-    return st ? st : check_band(m, lane, m->held - m->guard, m->guard, label);
 }

@@ -36,13 +36,13 @@ static cl_int enqueue(kl__seq *s, kl__step *t, kl__lane *lane, const char **call
         break;
     case KL__STEP_COPY:
         *call = "clEnqueueCopyBuffer";
-        code = cl->clEnqueueCopyBuffer(lane->queue, t->src.mem->mem, t->dst.mem->mem, kl__span_at(t->src),
-                                       kl__span_at(t->dst), t->bytes, link.n, link.wait, link.out);
+        code = cl->clEnqueueCopyBuffer(lane->queue, t->src.mem->mem, t->dst.mem->mem, t->src.offset,
+                                       t->dst.offset, t->bytes, link.n, link.wait, link.out);
         break;
     case KL__STEP_FILL:
         *call = "clEnqueueFillBuffer";
         code = cl->clEnqueueFillBuffer(lane->queue, t->dst.mem->mem, &t->pattern, sizeof t->pattern,
-                                       kl__span_at(t->dst), t->bytes, link.n, link.wait, link.out);
+                                       t->dst.offset, t->bytes, link.n, link.wait, link.out);
         break;
     case KL__STEP_GEMM:
         *call = "CLBlastSgemm";
@@ -50,7 +50,7 @@ static cl_int enqueue(kl__seq *s, kl__step *t, kl__lane *lane, const char **call
         break;
     }
     kl__link_end(lane, &link, code, done);
-    if (!code)
+    if (!code && (t->kind == KL__STEP_KERNEL || t->kind == KL__STEP_GEMM))
         atomic_fetch_add_explicit(&s->ctx->launches, 1, memory_order_relaxed);
     return code;
 }
@@ -70,49 +70,11 @@ static kl_status check_range(const kl__seq *s, const kl__lane *lane, size_t firs
     return KL_OK;
 }
 
-/* KL_CTX_SYNC and KL_CTX_DEBUG_BUFFERS: what fails, fails in the step that did it. */
-static kl_status look_after(kl__seq *s, kl__step *t, kl__lane *lane, cl_event done)
-{
-    kl__event e = {done};
-    kl_status st = kl__event_wait(s->ctx, e);
-    if (st)
-        st = kl__fail_in(st, "%s \"%s\"", t->name, t->label);
-    for (size_t i = 0; !st && i < t->n_held; i++)
-        st = kl__mem_check_guards(s->held[t->held + i], lane, t->label);
-    for (size_t i = 0; !st && i < t->n_use; i++) {
-        kl__mem *m = s->slot[s->use[t->use + i].slot].mem;
-        if (m)
-            st = kl__mem_check_guards(m, lane, t->label);
-    }
-    return st;
-}
-
-static kl_status run_watched(kl__seq *s, kl__lane *lane, size_t first, size_t last)
-{
-    kl_status st = KL_OK;
-    for (size_t i = first; !st && i < last; i++) {
-        kl__step *t = &s->step[i];
-        cl_event done = NULL;
-        const char *call = "";
-        if (t->skip)
-            continue;
-        kl__lock(&s->ctx->lock);
-        cl_int code = enqueue(s, t, lane, &call, &done);
-        kl__unlock(&s->ctx->lock);
-        st = code ? step_failed(s, t, call, code) : look_after(s, t, lane, done);
-        if (done)
-            s->ctx->cl->clReleaseEvent(done);
-    }
-    return st;
-}
-
 kl_status kl__seq_run(kl__seq *s, kl__lane *lane, size_t first, size_t last)
 {
     kl_status st = check_range(s, lane, first, last);
     if (st || first == last)
         return st;
-    if (s->ctx->flags & (KL_CTX_SYNC | KL_CTX_DEBUG_BUFFERS))
-        return run_watched(s, lane, first, last);
     const char *call = "";
     cl_int code = CL_SUCCESS;
     size_t i;

@@ -47,7 +47,6 @@ static kl_status step_begin(kl__seq *s, kl__step *t, kl__step_kind kind, const c
 {
     memset(t, 0, sizeof *t);
     t->kind = kind;
-    t->held = s->n_held;
     t->use = s->n_use;
     t->name = kl__strdup(name);
     t->label = kl__strdup(label ? label : name);
@@ -59,14 +58,11 @@ static kl_status step_end(kl__seq *s, kl__step *t, kl_status st)
     if (!st)
         st = kl__grow(&s->step, &s->cap, s->n + 1, sizeof *s->step);
     if (!st) {
-        t->n_held = s->n_held - t->held;
         t->n_use = s->n_use - t->use;
         s->step[s->n++] = *t;
         return KL_OK;
     }
     step_free(s, t);
-    while (s->n_held > t->held)
-        kl__mem_release(s->held[--s->n_held]);
     s->n_use = t->use;
     return st;
 }
@@ -96,7 +92,7 @@ static kl_status set_arg(kl__seq *s, const kl__step *t, cl_uint index, size_t by
 /* The pointer, and after it the offset in elements. */
 static kl_status set_span(kl__seq *s, const kl__step *t, cl_uint index, kl__span span, uint32_t elem)
 {
-    size_t at = kl__span_at(span);
+    size_t at = span.offset;
     if (!elem || at % elem)
         return kl__fail(KL_E_ARG, "%s \"%s\": argument %u begins at byte %zu, which is no multiple of its element's %u",
                         t->name, t->label, index, at, elem);

@@ -10,7 +10,6 @@ typedef struct kl__step {
     kl__step_kind kind;
     bool skip; /* nothing to do: it keeps its index */
     char *label, *name;
-    size_t held, n_held; /* its memory in kl__seq.held */
     size_t use, n_use;   /* its slots in kl__seq.use */
 
     cl_kernel kernel;

@@ -57,6 +57,17 @@ kl_status kl__pixels_make(const char *path, kl__pixels *px, size_t max_pixels, s
  * broken. */
 int kl__exif_orientation(const uint8_t *tiff, size_t n);
 
+/** A tensor while its place is being checked: bytes begin..end of the data. */
+typedef struct kl__st_span {
+    size_t begin, end, index; /* index: place in the header */
+    kl__st_entry entry;
+} kl__st_span;
+
+struct json_t;
+/** Everything of *sp but index, from one member of the header; `name` is kept, not copied. */
+kl_status kl__st_span_read(const char *path, const char *name, const struct json_t *j,
+                           kl__st_span *sp);
+
 #define KL__ST_ENTRIES_MAX 100000    /* tensors in a safetensors file */
 #define KL__ST_HEADER_MAX 100000000u /* bytes, the format's own limit */
 

@@ -39,8 +39,8 @@ static void on_error(j_common_ptr c)
     longjmp(j->back, 1);
 }
 
-/* A file that ends early would be filled with grey: that is an error here. Other damage is logged
- * once. */
+/* A picture that lacks data would be filled with grey: that is an error here. Other damage is
+ * logged once. */
 static void on_message(j_common_ptr c, int level)
 {
     job *j = c->client_data;
@@ -49,6 +49,10 @@ static void on_message(j_common_ptr c, int level)
     }
     if (c->err->msg_code == JWRN_JPEG_EOF) {
         j->status = kl__fail(KL_E_FORMAT, "%s: JPEG: truncated after %zu bytes", j->path, j->n);
+        longjmp(j->back, 1);
+    }
+    if (c->err->msg_code == JWRN_HIT_MARKER) {
+        j->status = kl__fail(KL_E_FORMAT, "%s: JPEG: a scan ends before the picture does", j->path);
         longjmp(j->back, 1);
     }
     if (j->n_warnings++ == 0) {
