@@ -5,21 +5,18 @@
 
 #include <stddef.h>
 
-typedef struct reorder_attrs {
-    kl__layout to;
-} reorder_attrs;
-
+/* Its attributes are a kl__layout: that of the result. */
 static const char *const kind_words[] = {"plain", "nchwc", "oihwc", NULL};
 static const kl__attr attrs[] = {
-    {"layout", KL__ATTR_ENUM, offsetof(reorder_attrs, to.kind), 0, kind_words, 0, "storage of the result"},
-    {"block", KL__ATTR_INT, offsetof(reorder_attrs, to.block), 0, NULL, 0, "channels per block"},
-    {"halo", KL__ATTR_INTS, offsetof(reorder_attrs, to.halo), 4, NULL, 0, "zeros at top, left, bottom, right"},
+    {"layout", KL__ATTR_ENUM, offsetof(kl__layout, kind), 0, kind_words, 0, "storage of the result"},
+    {"block", KL__ATTR_INT, offsetof(kl__layout, block), 0, NULL, 0, "channels per block"},
+    {"halo", KL__ATTR_INTS, offsetof(kl__layout, halo), 4, NULL, 0, "zeros at top, left, bottom, right"},
     KL__ATTR_END,
 };
 
 static const kl__layout *to_of(const kl__apply *a)
 {
-    return &((const reorder_attrs *)a->attrs)->to;
+    return a->attrs;
 }
 
 static kl_status infer(const kl__apply *a, kl__desc *out)
@@ -184,12 +181,11 @@ static const kl__variant variants[] = {
 };
 const kl__op kl__op_reorder = {
     .name = "reorder", .doc = "the same value in another storage layout", .min_in = 1, .max_in = 1, .n_out = 1,
-    .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(reorder_attrs), .attrs = attrs, .infer = infer,
+    .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl__layout), .attrs = attrs, .infer = infer,
     .variants = variants,
 };
 
 kl_node *kl__reorder(kl_graph *g, kl_node *x, const kl__layout *to)
 {
-    reorder_attrs o = {*to};
-    return kl__apply_new(g, &kl__op_reorder, NULL, &x, 1, &o);
+    return kl__apply_new(g, &kl__op_reorder, NULL, &x, 1, to);
 }

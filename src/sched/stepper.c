@@ -375,6 +375,11 @@ bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, 
     return true;
 }
 
+int kl__stepper_pending(const kl__stepper *s)
+{
+    return (int)(s->head - s->tail);
+}
+
 kl_status kl__stepper_mark(kl__stepper *s, kl__event *done)
 {
     return kl__lane_mark(kl__ctx_lane(s->ctx, KL__COMPUTE), done);
