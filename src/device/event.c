@@ -3,9 +3,10 @@
 
 #include <stddef.h>
 
-static kl_status failed_command(kl_ctx *ctx, cl_int code)
+static kl_status failed_command(kl_ctx *ctx, const char *call, cl_int code)
 {
-    return kl__fail(KL_E_DEVICE, "a command on %s failed: %s (%d)", ctx->caps.info.name, kl__cl_code_name(code), code);
+    return kl__fail(KL_E_DEVICE, "%s: a command on %s failed: %s (%d)", call, ctx->caps.info.name,
+                    kl__cl_code_name(code), code);
 }
 
 kl_status kl__event_wait(kl_ctx *ctx, kl__event e)
@@ -17,7 +18,7 @@ kl_status kl__event_wait(kl_ctx *ctx, kl__event e)
     if (code == CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST) {
         cl_int why = code;
         ctx->cl->clGetEventInfo(h, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof why, &why, NULL);
-        return failed_command(ctx, why < 0 ? why : code);
+        return failed_command(ctx, "clWaitForEvents", why < 0 ? why : code);
     }
     return code ? kl__cl_fail(ctx, "clWaitForEvents", NULL, code) : KL_OK;
 }
@@ -32,7 +33,7 @@ int kl__event_poll(kl_ctx *ctx, kl__event e)
     if (code)
         return kl__cl_fail(ctx, "clGetEventInfo", NULL, code);
     if (status < 0)
-        return failed_command(ctx, status);
+        return failed_command(ctx, "clGetEventInfo", status);
     return status == CL_COMPLETE ? 0 : 1;
 }
 

@@ -68,7 +68,7 @@ int kl__fuse_inputs(kl__apply *const *set, int n, kl_node *in[KL__FUSE_IN])
 /** The statements of set[k], whose value becomes tK. */
 static void put_one(kl__text *t, kl__apply *const *set, int k, kl_node *const *in, int n_in, int value_base)
 {
-    char x[KL__FUSE_IN][12], result[12], temp[12];
+    char x[KL__FUSE_IN][16], result[16], temp[16];
     const char *names[KL__FUSE_IN];
     for (int i = 0; i < set[k]->n_in; i++) {
         int from = place_in(set, k, set[k]->in[i]);
