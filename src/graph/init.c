@@ -8,9 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-typedef enum law { CONSTANT, UNIFORM, NORMAL, TRUNCATED } law;
+typedef enum law_kind { CONSTANT, UNIFORM, NORMAL, TRUNCATED } law_kind;
 typedef struct distribution {
-    law law;
+    law_kind law;
     double a, b; /* constant a; a..b; mean a, sigma b */
 } distribution;
 
@@ -34,7 +34,7 @@ static void fans(const kl__leaf *l, double *in, double *out)
     *out = *out < 1 ? 1 : *out;
 }
 
-static distribution scaled(law law, double scale, double fan)
+static distribution scaled(law_kind law, double scale, double fan)
 {
     double variance = scale / fan;
     if (law == UNIFORM)
