@@ -61,6 +61,12 @@ static void sum_args(kl__launch *l, const kl__apply *a, const kl__product *p)
     kl__launch_arg(l, kl__arg_out(a, 0));
 }
 
+/* An empty sum is left to ref, whose loop may be empty; an empty result is never launched. */
+static bool has_work(const kl__product *p)
+{
+    return p->batch > 0 && p->m > 0 && p->n > 0 && p->k > 0;
+}
+
 /* ---- solo --------------------------------------------------------------------------------------------------- */
 /* Block sizes: large enough to pay for packing, small enough for local memory and half of L2, and several per core. */
 static void cut_packed(const kl__product *p, const kl__caps *caps, cut *c)
@@ -120,7 +126,7 @@ static bool solo_fits(const kl__apply *a, const kl__caps *caps)
 {
     kl__product p = kl__product_of(a);
     cut c;
-    if (!caps->solo || a->out[0]->desc.dtype != KL_F32 || p.k < 1)
+    if (!caps->solo || a->out[0]->desc.dtype != KL_F32 || !has_work(&p))
         return false;
     cut_solo(&p, caps, &c);
     return c.dot || (size_t)(c.mt + c.nt) * (size_t)c.kc * sizeof(float) <= caps->local_bytes;
@@ -193,8 +199,8 @@ static void cut_coop(const kl__product *p, const kl__caps *caps, cut *c)
 
 static bool coop_fits(const kl__apply *a, const kl__caps *caps)
 {
-    return a->out[0]->desc.dtype == KL_F32 && kl__product_of(a).k > 0 && caps->max_group >= 64 &&
-           caps->local_bytes >= 16 * 1024;
+    kl__product p = kl__product_of(a);
+    return a->out[0]->desc.dtype == KL_F32 && has_work(&p) && caps->max_group >= 64 && caps->local_bytes >= 16 * 1024;
 }
 
 static size_t coop_scratch(const kl__apply *a, const kl__caps *caps)

@@ -50,6 +50,9 @@ kl_status kl__stepper_step(kl__stepper *s, const kl_bind *binds, size_t n, const
 kl_status kl__stepper_eval(kl__stepper *s, const kl_bind *binds, size_t n);
 /** Takes the oldest result that is ready; waits for it where `wait`. false: none (left). *st: a failed pass's error. */
 bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, kl_status *st);
+/** Queued steps and evaluations whose results were not taken; at KL__RING - 1 the next one waits, so take results first. */
+int kl__stepper_pending(const kl__stepper *s);
+enum { KL__MAX_PENDING = 2 };
 /** An event of the end of what is queued. Caller releases. */
 kl_status kl__stepper_mark(kl__stepper *s, kl__event *done);
 
