@@ -1,5 +1,7 @@
 /* Dropout: the public op is its inference form and a name; training draws by the hidden op `drop`, whose gradient is
  * itself with the same stream. */
+#include "ops/dropout.h"
+
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -14,13 +16,9 @@ static const kl__attr dropout_attrs[] = {
     KL__ATTR_END,
 };
 
-typedef struct drop {
-    float rate;
-    int stream; /* FNV-1a of "dropout/NAME", its bits */
-} drop;
 static const kl__attr drop_attrs[] = {
-    {"rate", KL__ATTR_FLOAT, offsetof(drop, rate), 0, NULL, 0, "share of values that are dropped"},
-    {"stream", KL__ATTR_INT, offsetof(drop, stream), 0, NULL, 0, "id of the random stream"},
+    {"rate", KL__ATTR_FLOAT, offsetof(kl__drop, rate), 0, NULL, 0, "share of values that are dropped"},
+    {"stream", KL__ATTR_INT, offsetof(kl__drop, stream), 0, NULL, 0, "id of the random stream"},
     KL__ATTR_END,
 };
 
@@ -58,7 +56,7 @@ static kl_status dropout_lower(kl_graph *g, const kl__apply *a, kl_node *const *
     char *stream = kl__asprintf("dropout/%s", a->name);
     if (!stream)
         return KL_E_MEMORY;
-    const drop d = {.rate = o->rate, .stream = (int)kl__fnv1a(stream)};
+    const kl__drop d = {.rate = o->rate, .stream = (int)kl__fnv1a(stream)};
     kl__free(stream);
     out[0] = kl__apply_new(g, &kl__op_drop, kl__lowered_name(g, a), in, 1, &d);
     return out[0] ? KL_OK : kl__last_status();
@@ -67,7 +65,7 @@ static kl_status dropout_lower(kl_graph *g, const kl__apply *a, kl_node *const *
 static kl_status drop_infer(const kl__apply *a, kl__desc *out)
 {
     out[0] = a->in[0]->desc;
-    return check(a, ((const drop *)a->attrs)->rate);
+    return check(a, ((const kl__drop *)a->attrs)->rate);
 }
 
 static kl_status drop_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
@@ -97,7 +95,7 @@ static double written(float rate)
 
 static kl_status drop_emit(kl__emit *e, const kl__apply *a, bool solo)
 {
-    const drop *o = a->attrs;
+    const kl__drop *o = a->attrs;
     const kl_shape s = a->in[0]->desc.shape;
     const int64_t count = kl_shape_count(s);
     const double rate = written(o->rate);
@@ -148,7 +146,7 @@ const kl__op kl__op_dropout = {
 const kl__op kl__op_drop = {
     .name = "drop", .doc = "x / (1 - rate) where the stream's word is at least rate 2^32, else 0",
     .min_in = 1, .max_in = 1, .n_out = 1, .flags = KL__OP_RANDOM | KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(drop), .attrs = drop_attrs, .infer = drop_infer, .grad = drop_grad,
+    .attrs_bytes = sizeof(kl__drop), .attrs = drop_attrs, .infer = drop_infer, .grad = drop_grad,
     .aliases = drop_aliases, .variants = drop_variants,
 };
 
