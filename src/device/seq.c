@@ -190,7 +190,16 @@ kl_status kl__seq_bind(kl__seq *s, int slot, kl__span span)
     kl__mem_retain(span.mem);
     kl__mem_release(b->mem);
     b->mem = span.mem;
+    b->offset = span.offset;
     return KL_OK;
+}
+
+bool kl__seq_bound(const kl__seq *s, int slot, kl__span *out)
+{
+    if (slot < 0 || (size_t)slot >= s->n_slot || !s->slot[slot].bound)
+        return false;
+    *out = (kl__span){s->slot[slot].mem, s->slot[slot].offset};
+    return true;
 }
 
 size_t kl__seq_count(const kl__seq *s)

@@ -41,6 +41,7 @@ typedef struct kl__slot_use {
 typedef struct kl__slot {
     bool bound;
     kl__mem *mem;
+    size_t offset;
 } kl__slot;
 
 struct kl__seq {

@@ -2,7 +2,6 @@
  * parts. */
 #include "ops/conv2d_solo.h"
 
-/* ---- backward weights ---------------------------------------------------------------------- */
 typedef struct wtile {
     int xb, kb, rows, taps; /* rows: channels, or (channel, row of taps) pairs where xb is 1 */
     int64_t parts;

@@ -77,7 +77,7 @@ void kl_graph_destroy(kl_graph *g)
 {
     if (!g)
         return;
-    kl__names_free(g); /* its entries live in the arena */
+    kl__names_free(g); /* its entries lie in the arena */
     for (kl__chunk *c = g->chunks, *next; c; c = next) {
         next = c->next;
         kl__free(c);
