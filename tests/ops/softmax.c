@@ -109,7 +109,7 @@ static void test_infinities_and_nan(void **state)
         for (int k = 0; k < 4; k++)
             columns[k * 5 + i] = x[i * 4 + k];
     for (int i = 0; i < 20; i++) { /* longer than a vector, the NaN past it; and all -inf */
-        wide[i] = i == 18 ? NAN : i;
+        wide[i] = i == 18 ? NAN : (float)i;
         wide[20 + i] = -inf;
     }
     const struct { kl_shape s; int axis; const double *v; } cases[] = {
