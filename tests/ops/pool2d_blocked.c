@@ -142,8 +142,8 @@ static void run(kl_ctx *ctx, const problem *p, double *out[MAX_IO])
         mem[MAX_IO + k] = place(ctx, a->out[k], &raw[MAX_IO + k]);
         assert_true(kl__desc_bytes(&a->out[k]->desc, &bytes)); /* NaN where nothing is written */
         memset(raw[MAX_IO + k], 0xff, bytes);
-        assert_int_equal(
-            kl__lane_write(lane, a->out[k]->place.span, raw[MAX_IO + k], bytes, NULL), KL_OK);
+        assert_int_equal(kl__lane_write(lane, a->out[k]->place.span, raw[MAX_IO + k], bytes, NULL),
+                         KL_OK);
     }
     emit_and_run(ctx, a);
     for (int k = 0; k < p->n_out; k++) {
@@ -151,8 +151,8 @@ static void run(kl_ctx *ctx, const problem *p, double *out[MAX_IO])
         out[k] = calloc((size_t)kl_shape_count(d->shape), sizeof **out);
         assert_non_null(out[k]);
         assert_true(kl__desc_bytes(d, &bytes));
-        assert_int_equal(
-            kl__lane_read(lane, a->out[k]->place.span, raw[MAX_IO + k], bytes, NULL), KL_OK);
+        assert_int_equal(kl__lane_read(lane, a->out[k]->place.span, raw[MAX_IO + k], bytes, NULL),
+                         KL_OK);
         transfer(d, out[k], raw[MAX_IO + k], false);
         if (d->dtype == KL_F32)
             check_lanes(d, out[k], raw[MAX_IO + k]);
@@ -209,7 +209,8 @@ static const struct {
     {{4, {1, 5, 13, 14}},
      {.window = {3, 3}, .stride = {2, 2}, .pad = {KL_PAD_EXPLICIT, 1, 1, 1, 1}},
      {1, 2, 0, 3}},
-    {{4, {3, 16, 6, 5}}, {.window = {3, 3}, .stride = {1, 1}, .pad = {.mode = KL_PAD_SAME}},
+    {{4, {3, 16, 6, 5}},
+     {.window = {3, 3}, .stride = {1, 1}, .pad = {.mode = KL_PAD_SAME}},
      {0, 0, 0, 0}},
     {{4, {1, 17, 7, 12}},
      {.window = {3, 3}, .stride = {2, 2}, .pad = {KL_PAD_EXPLICIT, 0, 2, 2, 1}, .ceil_mode = true},
@@ -237,14 +238,23 @@ static void both_passes(kl_ctx *ctx, size_t i)
     double *vx = numbers(kl_shape_count(x), 1), *vy = numbers(kl_shape_count(y), 2);
     double *max[MAX_IO], *avg[MAX_IO], *dx[MAX_IO];
     kl_dtype arg = cases[i].o.window[0] * cases[i].o.window[1] > 255 ? KL_I32 : KL_U8;
-    problem p = {.op = &kl__op_maxpool2d, .attrs = &cases[i].o, .n_in = 1, .n_out = 2, .shape = x,
+    problem p = {.op = &kl__op_maxpool2d,
+                 .attrs = &cases[i].o,
+                 .n_in = 1,
+                 .n_out = 2,
+                 .shape = x,
                  .in = {vx}};
     compare(ctx, p, cases[i].halo, y, 0, max);
     p.op = &kl__op_avgpool2d;
     p.n_out = 1;
     compare(ctx, p, cases[i].halo, y, 0, avg);
-    p = (problem){.op = &kl__op_maxpool2d_bwd, .attrs = &back, .n_in = 2, .n_out = 1, .shape = y,
-                  .dtype = {KL_F32, arg}, .in = {vy, max[1]}};
+    p = (problem){.op = &kl__op_maxpool2d_bwd,
+                  .attrs = &back,
+                  .n_in = 2,
+                  .n_out = 1,
+                  .shape = y,
+                  .dtype = {KL_F32, arg},
+                  .in = {vy, max[1]}};
     compare(ctx, p, cases[i].halo, x, 1e-5, dx);
     free(dx[0]);
     p.op = &kl__op_avgpool2d_bwd;
