@@ -1,8 +1,8 @@
-/* Pooling on blocked storage [N, C/V, rows, columns, V]: a vector is V channels of one pixel, so that
- * every window, stride and padding runs in whole vectors and one program serves them all. Inputs may
- * have a halo: x_plane and x_row are the pixels of a plane and a row of storage, x_first those before
- * cell (0,0). Outputs have none. Pad lanes stay zero: their windows hold zeros only. Sums go in the
- * order of the ref kernels. Bound: memory bandwidth. */
+/* Pooling on blocked storage [N, C/V, rows, columns, V]: a vector is V channels of one pixel, so
+ * that every window, stride and padding runs in whole vectors and one program serves them all.
+ * Inputs may have a halo: x_plane and x_row are the pixels of a plane and a row of storage, x_first
+ * those before cell (0,0). Outputs have none. Pad lanes stay zero: their windows hold zeros only.
+ * Sums go in the order of the ref kernels. Bound: memory bandwidth. */
 #include "common.cl"
 
 #ifndef V /* channels of a block */
@@ -136,8 +136,8 @@ kernel void avgpool2d_bwd_solo_c(global const float *restrict dy, ulong dyo,
                 left++;
             for (int oh = from; oh < to; oh++)
                 for (int ow = left; ow < right; ow++) {
-                    int n = count(oh * SH - PT, KH, H, PB, skip) *
-                            count(ow * SW - PL, KW, W, PR, skip);
+                    int n =
+                        count(oh * SH - PT, KH, H, PB, skip) * count(ow * SW - PL, KW, W, PR, skip);
                     sum += LOAD(oh * y_row + ow, dy) * (FV)((float)1 / (float)n);
                 }
             STORE(sum, r * W + c, dx);
