@@ -15,11 +15,14 @@ kernel void softmax_ref(global const T *x, ulong x_at, global T *y, ulong y_at, 
     ROW;
     x += x_at + at;
     y += y_at + at;
-    T m = (T)-INFINITY, s = 0;
+    T m = (T)-INFINITY, s = 0, part = 0;
     for (int k = 0; k < K; k++)
         m = VMAX2(m, x[(size_t)k * inner]);
-    for (int k = 0; k < K; k++)
-        s += exp(x[(size_t)k * inner] - m);
+    for (int k = 0; k < K; k++) {
+        part += exp(x[(size_t)k * inner] - m);
+        CHUNKED(s, part, k)
+    }
+    s += part;
     const T r = (T)1 / s, ls = log(s);
     for (int k = 0; k < K; k++) {
         const T d = x[(size_t)k * inner] - m;
@@ -35,11 +38,13 @@ kernel void softmax_bwd_ref(global const T *y, ulong y_at, global const T *dy, u
     y += y_at + at;
     dy += dy_at + at;
     dx += dx_at + at;
-    T s = 0;
+    T s = 0, part = 0;
     for (int k = 0; k < K; k++) {
         const size_t j = (size_t)k * inner;
-        s = log_ ? s + dy[j] : fma(dy[j], y[j], s);
+        part = log_ ? part + dy[j] : fma(dy[j], y[j], part);
+        CHUNKED(s, part, k)
     }
+    s += part;
     for (int k = 0; k < K; k++) {
         const size_t j = (size_t)k * inner;
         dx[j] = log_ ? fma(-exp(y[j]), s, dy[j]) : y[j] * (dy[j] - s);

@@ -61,20 +61,24 @@ kernel void xent_ref(global const T *x, ulong x_at, global const LABEL *t, ulong
         weight[weight_at + i] = 0;
         return;
     }
-    T m = (T)-INFINITY, s = 0, sum = own != own ? own : (T)0;
+    T m = (T)-INFINITY, s = 0, part = 0, sum = own != own ? own : (T)0;
     for (int k = 0; k < K; k++)
         m = VMAX2(m, x[(size_t)k * inner]);
-    for (int k = 0; k < K; k++)
-        s += exp(x[(size_t)k * inner] - m);
-    const T ls = log(s);
+    for (int k = 0; k < K; k++) {
+        part += exp(x[(size_t)k * inner] - m);
+        CHUNKED(s, part, k)
+    }
+    const T ls = log(s + part);
+    part = 0;
     if (ls != ls)
         sum = ls; /* classes without weight must not hide a NaN */
     for (int k = 0; k < K; k++) {
         const T a = coefficient(t, inner, cw, own, label, k, K, e, mode);
         const T nll = ls - (x[(size_t)k * inner] - m);
-        sum += a == 0 ? (T)0 : a * nll; /* 0 x inf: a class that does not count */
+        part += a == 0 ? (T)0 : a * nll; /* 0 x inf: a class that does not count */
+        CHUNKED(sum, part, k)
     }
-    loss[loss_at + i] = sum;
+    loss[loss_at + i] = sum + part;
     weight[weight_at + i] = mode & XENT_COUNT ? (T)1 : own;
 }
 
@@ -86,14 +90,16 @@ kernel void xent_bwd_ref(global const T *x, ulong x_at, global const LABEL *t, u
     SAMPLE;
     dx += dx_at + at;
     const bool ignored = own < 0 && XENT_CAN_IGNORE;
-    T m = (T)-INFINITY, s = 0, all = own != own ? own : (T)0;
+    T m = (T)-INFINITY, s = 0, part = 0, all = own != own ? own : (T)0, more = 0;
     for (int k = 0; k < K; k++)
         m = VMAX2(m, x[(size_t)k * inner]);
     for (int k = 0; k < K; k++) {
-        s += exp(x[(size_t)k * inner] - m);
-        all += coefficient(t, inner, cw, own, label, k, K, e, mode);
+        part += exp(x[(size_t)k * inner] - m);
+        more += coefficient(t, inner, cw, own, label, k, K, e, mode);
+        CHUNKED(s, part, k)
+        CHUNKED(all, more, k)
     }
-    const T scale = d[d_at], f = all / s;
+    const T scale = d[d_at], f = (all + more) / (s + part);
     for (int k = 0; k < K; k++) {
         const T a = coefficient(t, inner, cw, own, label, k, K, e, mode);
         const T v = scale * fma(exp(x[(size_t)k * inner] - m), f, -a);

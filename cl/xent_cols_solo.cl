@@ -33,6 +33,7 @@ samples labels_of(global const LABEL *t, global const float *cw, int lanes, int 
     if (mode & XENT_WEIGHTS)
         for (int k = 0; k < K; k++)
             s.own = s.label == k ? (VF)cw[k] : s.own;
+    s.own = s.wrong ? (VF)NAN : s.own;
     return s;
 }
 

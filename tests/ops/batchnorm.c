@@ -141,7 +141,6 @@ static void test_nan_stays_in_its_channel(void **state)
     for (int i = 0; i < 120; i++)
         x[i] = i % 5;
     x[25] = NAN; /* channel 1 */
-    x[3] = INFINITY;
     const kl__bn k = {0};
     rig_run(&(rig_case){"NaN", &kl__op_bn_stats, &k, 1, 0, {{KL_F32, {3, {2, 3, 20}}, RIG_DATA, 0, 0, x, false}},
                         stats_reference, {RIG_ULP, 16}, {0}, NULL});

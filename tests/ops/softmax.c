@@ -109,7 +109,7 @@ static void test_infinities_and_nan(void **state)
         for (int k = 0; k < 4; k++)
             columns[k * 5 + i] = x[i * 4 + k];
     for (int i = 0; i < 20; i++) { /* longer than a vector, the NaN past it; and all -inf */
-        wide[i] = i == 18 ? NAN : i;
+        wide[i] = i == 18 ? (double)NAN : i;
         wide[20 + i] = -inf;
     }
     const struct { kl_shape s; int axis; const double *v; } cases[] = {
@@ -133,7 +133,7 @@ static void test_backward(void **state)
         rig_case c = {"backward", &kl__op_softmax_bwd, &o, 2, 0,
                       {{KL_F32, table[i].shape, RIG_UNIFORM, 0, 1, NULL, false},
                        {KL_F32, table[i].shape, RIG_NORMAL, 0, 1, NULL, false}},
-                      bwd_reference, {RIG_L2, 1e-6}, {0}, NULL};
+                      bwd_reference, {RIG_L2, 3e-6}, {0}, NULL}; /* the sum of dy cancels */
         rig_run(&c);
         c.op = &kl__op_log_softmax_bwd;
         c.in[0].lo = -3;
