@@ -1,15 +1,16 @@
-/* Convolution on plain NCHW, any geometry: one work-item per element of the result. Bound: loads (each product reads
- * both factors from cache). Sums are built up in two levels, so that rounding does not grow with their length.
- * Sizes: x [N,C,H,W], w [K,CG,KH,KW], y [N,K,OH,OW]; CG and KG are channels per group. */
+/* Convolution on plain NCHW, any geometry: one work-item per element of the result. Bound: loads
+ * (each product reads both factors from cache). Sums are built up in two levels, so that rounding
+ * does not grow with their length. Sizes: x [N,C,H,W], w [K,CG,KH,KW], y [N,K,OH,OW]; CG and KG are
+ * channels per group. */
 #include "common.cl"
 
-#define SIZES                                                                                                     \
-    int n_items, int C, int H, int W, int K, int OH, int OW, int KH, int KW, int CG, int KG, int SH, int SW, int DH,  \
-        int DW, int PH, int PW
+#define SIZES                                                                                      \
+    int n_items, int C, int H, int W, int K, int OH, int OW, int KH, int KW, int CG, int KG,       \
+        int SH, int SW, int DH, int DW, int PH, int PW
 
 /* y[n,k,r,q] = b[k] + sum x[n,c,r SH + h DH - PH, q SW + i DW - PW] w[k,c,h,i] */
-kernel void conv2d_fwd_ref(global const T *x, ulong x0, global const T *w, ulong w0, global const T *b, ulong b0,
-                           global T *y, ulong y0, int has_bias, SIZES)
+kernel void conv2d_fwd_ref(global const T *x, ulong x0, global const T *w, ulong w0,
+                           global const T *b, ulong b0, global T *y, ulong y0, int has_bias, SIZES)
 {
     int id = get_global_id(0), at = id;
     if (id >= n_items)
@@ -38,8 +39,9 @@ kernel void conv2d_fwd_ref(global const T *x, ulong x0, global const T *w, ulong
 }
 
 /* dx[n,c,row,col] = b[c] + sum over the windows that cover the cell of dy[n,k,r,q] w[k,c,h,i] */
-kernel void conv2d_bwd_data_ref(global const T *w, ulong w0, global const T *dy, ulong dy0, global const T *b, ulong b0,
-                                global T *dx, ulong dx0, int has_bias, SIZES)
+kernel void conv2d_bwd_data_ref(global const T *w, ulong w0, global const T *dy, ulong dy0,
+                                global const T *b, ulong b0, global T *dx, ulong dx0, int has_bias,
+                                SIZES)
 {
     int id = get_global_id(0), at = id;
     if (id >= n_items)
@@ -61,7 +63,8 @@ kernel void conv2d_bwd_data_ref(global const T *w, ulong w0, global const T *dy,
             for (int i = 0; i < KW; i++) {
                 int q = col + PW - i * DW;
                 if (q >= 0 && q % SW == 0 && q / SW < OW)
-                    part = fma(dy[((ulong)k * OH + r / SH) * OW + q / SW], w[((ulong)k * CG * KH + h) * KW + i], part);
+                    part = fma(dy[((ulong)k * OH + r / SH) * OW + q / SW],
+                               w[((ulong)k * CG * KH + h) * KW + i], part);
             }
         }
         sum += part;
@@ -70,8 +73,8 @@ kernel void conv2d_bwd_data_ref(global const T *w, ulong w0, global const T *dy,
 }
 
 /* dw[k,c,h,i] = sum x[n,c,r SH + h DH - PH, q SW + i DW - PW] dy[n,k,r,q] over N images */
-kernel void conv2d_bwd_weights_ref(global const T *x, ulong x0, global const T *dy, ulong dy0, global T *dw, ulong dw0,
-                                   int N, SIZES)
+kernel void conv2d_bwd_weights_ref(global const T *x, ulong x0, global const T *dy, ulong dy0,
+                                   global T *dw, ulong dw0, int N, SIZES)
 {
     int id = get_global_id(0), at = id;
     if (id >= n_items)
@@ -94,7 +97,8 @@ kernel void conv2d_bwd_weights_ref(global const T *x, ulong x0, global const T *
             for (int q = 0; q < OW; q++) {
                 int col = q * SW + i * DW - PW;
                 if (col >= 0 && col < W)
-                    part = fma(x[((ulong)n * C * H + row) * W + col], dy[((ulong)n * K * OH + r) * OW + q], part);
+                    part = fma(x[((ulong)n * C * H + row) * W + col],
+                               dy[((ulong)n * K * OH + r) * OW + q], part);
             }
             image += part;
         }

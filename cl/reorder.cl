@@ -1,5 +1,5 @@
-/* Between storage layouts. Every kernel is memory-bound; those for CPU-like devices move V x V tiles through
- * registers (log2 V rounds of interleaving). */
+/* Between storage layouts. Every kernel is memory-bound; those for CPU-like devices move V x V
+ * tiles through registers (log2 V rounds of interleaving). */
 #include "common.cl"
 
 #ifndef V
@@ -12,21 +12,28 @@
 #define STORE KL_CAT(vstore, V)
 
 /* Position of logical (a, b, h, w) in a layout: kind 0 plain, 1 NCHWc, 2 OIHWc (tensor.h). */
-static ulong position(int kind, int block, int4 halo, int B, int H, int W, int a, int b, int h, int w)
+static ulong position(int kind, int block, int4 halo, int B, int H, int W, int a, int b, int h,
+                      int w)
 {
     if (kind == 0)
         return (((ulong)a * B + b) * H + h) * W + w;
     int blocks = (B + block - 1) / block;
     if (kind == 1)
-        return ((((ulong)a * blocks + b / block) * (halo.x + H + halo.z) + halo.x + h) * (halo.y + W + halo.w) +
-                halo.y + w) * block + b % block;
-    return (((((ulong)(a / block) * blocks + b / block) * H + h) * W + w) * block + b % block) * block + a % block;
+        return ((((ulong)a * blocks + b / block) * (halo.x + H + halo.z) + halo.x + h) *
+                    (halo.y + W + halo.w) +
+                halo.y + w) *
+                   block +
+               b % block;
+    return (((((ulong)(a / block) * blocks + b / block) * H + h) * W + w) * block + b % block) *
+               block +
+           a % block;
 }
 
 /* One work-item per element of the result's storage, any layout to any other; n elements. */
-kernel void reorder_ref(global const T *x, ulong x0, global T *y, ulong y0, int n, int A, int B, int H, int W,
-                        int xkind, int xblock, int xtop, int xleft, int xbottom, int xright, int ykind, int yblock,
-                        int ytop, int yleft, int ybottom, int yright)
+kernel void reorder_ref(global const T *x, ulong x0, global T *y, ulong y0, int n, int A, int B,
+                        int H, int W, int xkind, int xblock, int xtop, int xleft, int xbottom,
+                        int xright, int ykind, int yblock, int ytop, int yleft, int ybottom,
+                        int yright)
 {
     int i = get_global_id(0), r = i, a, b, h, w;
     if (i >= n)
@@ -36,7 +43,8 @@ kernel void reorder_ref(global const T *x, ulong x0, global T *y, ulong y0, int 
         h = r % H, r /= H;
         b = r % B, a = r / B;
     } else if (ykind == 1) {
-        int rows = ytop + H + ybottom, cols = yleft + W + yright, blocks = (B + yblock - 1) / yblock;
+        int rows = ytop + H + ybottom, cols = yleft + W + yright,
+            blocks = (B + yblock - 1) / yblock;
         b = r % yblock, r /= yblock;
         w = r % cols - yleft, r /= cols;
         h = r % rows - ytop, r /= rows;
@@ -50,14 +58,18 @@ kernel void reorder_ref(global const T *x, ulong x0, global T *y, ulong y0, int 
         b += r % blocks * yblock, a += r / blocks * yblock;
     }
     bool in = a < A && b < B && h >= 0 && h < H && w >= 0 && w < W;
-    y[y0 + i] = in ? x[x0 + position(xkind, xblock, (int4)(xtop, xleft, xbottom, xright), B, H, W, a, b, h, w)] : (T)0;
+    y[y0 + i] = in ? x[x0 + position(xkind, xblock, (int4)(xtop, xleft, xbottom, xright), B, H, W,
+                                     a, b, h, w)]
+                   : (T)0;
 }
 
 #if V == 16
-#define LO(a, b)                                                                                                  \
-    (VF)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
-#define HI(a, b)                                                                                                  \
-    (VF)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se, a.sf, b.sf)
+#define LO(a, b)                                                                                   \
+    (VF)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, \
+         b.s7)
+#define HI(a, b)                                                                                   \
+    (VF)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se, a.sf, \
+         b.sf)
 #elif V == 8
 #define LO(a, b) (VF)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3)
 #define HI(a, b) (VF)(a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
@@ -66,23 +78,27 @@ kernel void reorder_ref(global const T *x, ulong x0, global T *y, ulong y0, int 
 #define HI(a, b) (VF)(a.s2, b.s2, a.s3, b.s3)
 #endif
 
-/* One round: the index (row bits, lane bits) rotates left by one; after log2 V rounds r is transposed. */
-#define ROUND(r, t)                                                                                               \
-    _Pragma("unroll") for (int i_ = 0; i_ < V / 2; i_++)                                                           \
-    {                                                                                                             \
-        t[2 * i_] = LO(r[i_], r[i_ + V / 2]);                                                                     \
-        t[2 * i_ + 1] = HI(r[i_], r[i_ + V / 2]);                                                                 \
+/* One round: the index (row bits, lane bits) rotates left by one; after log2 V rounds r is
+ * transposed. */
+#define ROUND(r, t)                                                                                \
+    _Pragma("unroll") for (int i_ = 0; i_ < V / 2; i_++)                                           \
+    {                                                                                              \
+        t[2 * i_] = LO(r[i_], r[i_ + V / 2]);                                                      \
+        t[2 * i_ + 1] = HI(r[i_], r[i_ + V / 2]);                                                  \
     }
 #if V == 16
 #define TRANSPOSE(r, t) ROUND(r, t) ROUND(t, r) ROUND(r, t) ROUND(t, r)
 #elif V == 8
-#define TRANSPOSE(r, t) ROUND(r, t) ROUND(t, r) ROUND(r, t) _Pragma("unroll") for (int i_ = 0; i_ < V; i_++) r[i_] = t[i_];
+#define TRANSPOSE(r, t)                                                                            \
+    ROUND(r, t)                                                                                    \
+    ROUND(t, r) ROUND(r, t) _Pragma("unroll") for (int i_ = 0; i_ < V; i_++) r[i_] = t[i_];
 #else
 #define TRANSPOSE(r, t) ROUND(r, t) ROUND(t, r)
 #endif
 
 /* Zero cells around H x W pixels of `len` floats, y at the first cell of the plane. */
-static void zero_halo(global float *y, int len, int H, int W, int top, int left, int bottom, int right)
+static void zero_halo(global float *y, int len, int H, int W, int top, int left, int bottom,
+                      int right)
 {
     int cols = left + W + right, row = cols * len;
     for (int i = 0; i < top * row; i++)
@@ -98,10 +114,11 @@ static void zero_halo(global float *y, int len, int H, int W, int top, int left,
 }
 
 /* Plain to NCHWc. Global: blocks of channels, N, strips of pixels. */
-kernel void reorder_block_solo(global const float *x, ulong x0, global float *y, ulong y0, int C, int H, int W, int top,
-                               int left, int bottom, int right)
+kernel void reorder_block_solo(global const float *x, ulong x0, global float *y, ulong y0, int C,
+                               int H, int W, int top, int left, int bottom, int right)
 {
-    int cb = get_global_id(0), n = get_global_id(1), s = get_global_id(2), strips = get_global_size(2);
+    int cb = get_global_id(0), n = get_global_id(1), s = get_global_id(2),
+        strips = get_global_size(2);
     int nc = min(V, C - cb * V), HW = H * W, cols = left + W + right, tiles = (HW + V - 1) / V;
     x += x0 + ((ulong)n * C + cb * V) * HW;
     y += y0 + ((ulong)n * get_global_size(0) + cb) * (top + H + bottom) * cols * V;
@@ -133,12 +150,14 @@ kernel void reorder_block_solo(global const float *x, ulong x0, global float *y,
 }
 
 /* NCHWc to plain. Global: blocks of channels, N, strips of pixels. */
-kernel void reorder_plain_solo(global const float *x, ulong x0, global float *y, ulong y0, int C, int H, int W, int top,
-                               int left, int bottom, int right)
+kernel void reorder_plain_solo(global const float *x, ulong x0, global float *y, ulong y0, int C,
+                               int H, int W, int top, int left, int bottom, int right)
 {
-    int cb = get_global_id(0), n = get_global_id(1), s = get_global_id(2), strips = get_global_size(2);
+    int cb = get_global_id(0), n = get_global_id(1), s = get_global_id(2),
+        strips = get_global_size(2);
     int nc = min(V, C - cb * V), HW = H * W, cols = left + W + right, tiles = (HW + V - 1) / V;
-    x += x0 + (((ulong)n * get_global_size(0) + cb) * (top + H + bottom) * cols + top * cols + left) * V;
+    x += x0 +
+         (((ulong)n * get_global_size(0) + cb) * (top + H + bottom) * cols + top * cols + left) * V;
     y += y0 + ((ulong)n * C + cb * V) * HW;
     if (HW < V) {
         for (int q = 0; s == 0 && q < HW; q++)
@@ -165,9 +184,11 @@ kernel void reorder_plain_solo(global const float *x, ulong x0, global float *y,
     }
 }
 
-/* Between halos: planes of H x W pixels of `len` floats each (plain is len 1 without halo). Global: planes. */
-kernel void reorder_halo_solo(global const float *x, ulong x0, global float *y, ulong y0, int len, int H, int W, int xtop,
-                              int xleft, int xbottom, int xright, int ytop, int yleft, int ybottom, int yright)
+/* Between halos: planes of H x W pixels of `len` floats each (plain is len 1 without halo). Global:
+ * planes. */
+kernel void reorder_halo_solo(global const float *x, ulong x0, global float *y, ulong y0, int len,
+                              int H, int W, int xtop, int xleft, int xbottom, int xright, int ytop,
+                              int yleft, int ybottom, int yright)
 {
     int xrow = (xleft + W + xright) * len, yrow = (yleft + W + yright) * len, n = W * len;
     x += x0 + (ulong)get_global_id(0) * (xtop + H + xbottom) * xrow + xtop * xrow + xleft * len;
@@ -183,10 +204,13 @@ kernel void reorder_halo_solo(global const float *x, ulong x0, global float *y, 
     }
 }
 
-/* Weights [O, I, K] to [O blocks, I blocks, K, V of I, V of O]; a block stays in L1. Global: O blocks, I blocks. */
-kernel void reorder_weights_solo(global const float *x, ulong x0, global float *y, ulong y0, int O, int I, int K)
+/* Weights [O, I, K] to [O blocks, I blocks, K, V of I, V of O]; a block stays in L1. Global: O
+ * blocks, I blocks. */
+kernel void reorder_weights_solo(global const float *x, ulong x0, global float *y, ulong y0, int O,
+                                 int I, int K)
 {
-    int ob = get_global_id(0), ib = get_global_id(1), no = min(V, O - ob * V), ni = min(V, I - ib * V);
+    int ob = get_global_id(0), ib = get_global_id(1), no = min(V, O - ob * V),
+        ni = min(V, I - ib * V);
     x += x0 + ((ulong)ob * V * I + ib * V) * K;
     y += y0 + ((ulong)ob * get_global_size(1) + ib) * K * V * V;
     if (no < V || ni < V)
@@ -198,9 +222,11 @@ kernel void reorder_weights_solo(global const float *x, ulong x0, global float *
                 y[(k * V + i) * V + o] = x[((ulong)o * I + i) * K + k];
 }
 
-/* Weights [O, I, K] of `groups` groups to the form in which backward data reads them as a convolution of dy: [all I
- * blocks, O blocks of a group, K, V of O, V of I]. O and I are per group. Global: all I blocks, O blocks of a group. */
-kernel void reorder_weights_swap_solo(global const float *x, ulong x0, global float *y, ulong y0, int O, int I, int K)
+/* Weights [O, I, K] of `groups` groups to the form in which backward data reads them as a
+ * convolution of dy: [all I blocks, O blocks of a group, K, V of O, V of I]. O and I are per group.
+ * Global: all I blocks, O blocks of a group. */
+kernel void reorder_weights_swap_solo(global const float *x, ulong x0, global float *y, ulong y0,
+                                      int O, int I, int K)
 {
     int ib = get_global_id(0), ob = get_global_id(1), blocks = (I + V - 1) / V, group = ib / blocks;
     int i0 = ib % blocks * V, no = min(V, O - ob * V), ni = min(V, I - i0);

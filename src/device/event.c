@@ -28,8 +28,8 @@ int kl__event_poll(kl_ctx *ctx, kl__event e)
     if (!e.h)
         return 0;
     cl_int status = CL_COMPLETE;
-    cl_int code = ctx->cl->clGetEventInfo(kl__event_cl(e), CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status,
-                                          NULL);
+    cl_int code = ctx->cl->clGetEventInfo(kl__event_cl(e), CL_EVENT_COMMAND_EXECUTION_STATUS,
+                                          sizeof status, &status, NULL);
     if (code)
         return kl__cl_fail(ctx, "clGetEventInfo", NULL, code);
     if (status < 0)
@@ -56,8 +56,11 @@ bool kl__event_seconds(kl_ctx *ctx, kl__event e, double *start, double *end)
     cl_ulong a = 0, b = 0;
     if (!e.h || !(ctx->flags & KL_CTX_PROFILE) || ctx->caps.times_useless)
         return false;
-    if (ctx->cl->clGetEventProfilingInfo(kl__event_cl(e), CL_PROFILING_COMMAND_START, sizeof a, &a, NULL)
-        || ctx->cl->clGetEventProfilingInfo(kl__event_cl(e), CL_PROFILING_COMMAND_END, sizeof b, &b, NULL) || b < a)
+    if (ctx->cl->clGetEventProfilingInfo(kl__event_cl(e), CL_PROFILING_COMMAND_START, sizeof a, &a,
+                                         NULL) ||
+        ctx->cl->clGetEventProfilingInfo(kl__event_cl(e), CL_PROFILING_COMMAND_END, sizeof b, &b,
+                                         NULL) ||
+        b < a)
         return false;
     *start = (double)a * 1e-9;
     *end = (double)b * 1e-9;

@@ -3,16 +3,18 @@
 
 static void sizes_args(kl__launch *l, const kl__conv *c, int64_t items)
 {
-    const int64_t v[] = {items,          c->C,           c->in[0],      c->in[1],      c->K,           c->out[0],
-                         c->out[1],      c->kernel[0],   c->kernel[1],  c->C / c->G,   c->K / c->G,    c->stride[0],
-                         c->stride[1],   c->dilation[0], c->dilation[1], c->pad[0],    c->pad[1]};
+    const int64_t v[] = {items,       c->C,         c->in[0],     c->in[1],       c->K,
+                         c->out[0],   c->out[1],    c->kernel[0], c->kernel[1],   c->C / c->G,
+                         c->K / c->G, c->stride[0], c->stride[1], c->dilation[0], c->dilation[1],
+                         c->pad[0],   c->pad[1]};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         kl__launch_arg(l, kl__arg_i32(v[i]));
 }
 
 kl_status kl__conv_ref_emit(kl__emit *e, const kl__apply *a)
 {
-    static const char *const kernels[] = {"conv2d_fwd_ref", "conv2d_bwd_data_ref", "conv2d_bwd_weights_ref"};
+    static const char *const kernels[] = {"conv2d_fwd_ref", "conv2d_bwd_data_ref",
+                                          "conv2d_bwd_weights_ref"};
     kl__conv c = kl__conv_of(a);
     int first = c.pass == KL__CONV_DATA ? c.w : c.x, second = c.pass == KL__CONV_FWD ? c.w : c.y;
     int64_t items = kl_shape_count(a->out[0]->desc.shape);

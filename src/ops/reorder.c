@@ -8,9 +8,11 @@
 /* Its attributes are a kl__layout: that of the result. */
 static const char *const kind_words[] = {"plain", "nchwc", "oihwc", NULL};
 static const kl__attr attrs[] = {
-    {"layout", KL__ATTR_ENUM, offsetof(kl__layout, kind), 0, kind_words, 0, "storage of the result"},
+    {"layout", KL__ATTR_ENUM, offsetof(kl__layout, kind), 0, kind_words, 0,
+     "storage of the result"},
     {"block", KL__ATTR_INT, offsetof(kl__layout, block), 0, NULL, 0, "channels per block"},
-    {"halo", KL__ATTR_INTS, offsetof(kl__layout, halo), 4, NULL, 0, "zeros at top, left, bottom, right"},
+    {"halo", KL__ATTR_INTS, offsetof(kl__layout, halo), 4, NULL, 0,
+     "zeros at top, left, bottom, right"},
     KL__ATTR_END,
 };
 
@@ -25,14 +27,16 @@ static kl_status infer(const kl__apply *a, kl__desc *out)
     const kl__layout *to = to_of(a);
     char shape[96];
     if (x->shape.n_dims != 4 && (to->kind != KL__PLAIN || x->layout.kind != KL__PLAIN))
-        return kl__fail(KL_E_SHAPE, "reorder \"%s\": blocked storage needs rank 4, %s given", a->name,
-                        kl__shape_str(x->shape, shape));
+        return kl__fail(KL_E_SHAPE, "reorder \"%s\": blocked storage needs rank 4, %s given",
+                        a->name, kl__shape_str(x->shape, shape));
     if (to->kind != KL__PLAIN && (to->block < 1 || to->block > 64))
-        return kl__fail(KL_E_ARG, "reorder \"%s\": block %d; 1 to 64 are possible", a->name, to->block);
+        return kl__fail(KL_E_ARG, "reorder \"%s\": block %d; 1 to 64 are possible", a->name,
+                        to->block);
     for (int i = 0; i < 4; i++)
         if (to->halo[i] < 0 || (to->halo[i] > 0 && to->kind != KL__NCHWC))
-            return kl__fail(KL_E_ARG, "reorder \"%s\": halo (%d, %d, %d, %d) is not possible in layout %s", a->name,
-                            to->halo[0], to->halo[1], to->halo[2], to->halo[3], kind_words[to->kind]);
+            return kl__fail(
+                KL_E_ARG, "reorder \"%s\": halo (%d, %d, %d, %d) is not possible in layout %s",
+                a->name, to->halo[0], to->halo[1], to->halo[2], to->halo[3], kind_words[to->kind]);
     *out = *x;
     out->layout = *to;
     return KL_OK;
@@ -45,8 +49,9 @@ static void layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in, kl
     out[0] = *to_of(a);
 }
 
-/* ---- SOLO ------------------------------------------------------------------------------------------- */
-/* Floats per pixel where the storage is planes of pixels with a halo; plain is 1 without halo. 0: weights. */
+/* ---- SOLO ---------------------------------------------------------------------------------- */
+/* Floats per pixel where the storage is planes of pixels with a halo; plain is 1 without halo. 0:
+ * weights. */
 static int pixel(const kl__layout *l)
 {
     return l->kind == KL__PLAIN ? 1 : l->kind == KL__NCHWC ? l->block : 0;
@@ -91,14 +96,15 @@ static size_t blocks(int64_t n, int c)
 static size_t strips(const kl__caps *caps, size_t planes, int64_t pixels)
 {
     size_t want = 8 * (size_t)(caps->compute_units > 0 ? caps->compute_units : 1);
-    size_t most = blocks(pixels, 8 * caps->vector), n = planes < want ? blocks((int64_t)want, (int)planes) : 1;
+    size_t most = blocks(pixels, 8 * caps->vector),
+           n = planes < want ? blocks((int64_t)want, (int)planes) : 1;
     return n < most ? n : most;
 }
 
 static kl_status solo_emit(kl__emit *e, const kl__apply *a)
 {
-    static const char *const kernels[] = {NULL, "reorder_block_solo", "reorder_plain_solo", "reorder_halo_solo",
-                                          "reorder_weights_solo"};
+    static const char *const kernels[] = {NULL, "reorder_block_solo", "reorder_plain_solo",
+                                          "reorder_halo_solo", "reorder_weights_solo"};
     const kl__layout *from = &a->in[0]->desc.layout, *to = to_of(a);
     const int64_t *d = a->in[0]->desc.shape.dim;
     path way = path_of(a, e->caps);
@@ -132,7 +138,7 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
     return status;
 }
 
-/* ---- ref ---------------------------------------------------------------------------------------------- */
+/* ---- ref ----------------------------------------------------------------------------------- */
 static kl_status ref_emit(kl__emit *e, const kl__apply *a)
 {
     const kl__layout *side[2] = {&a->in[0]->desc.layout, to_of(a)};
@@ -141,7 +147,8 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
     size_t n;
     y.layout = *to_of(a);
     if (!kl__desc_elems(&y, &n))
-        return kl__fail(KL_E_UNSUPPORTED, "reorder \"%s\": more than 2^31 - 1 elements in storage", a->name);
+        return kl__fail(KL_E_UNSUPPORTED, "reorder \"%s\": more than 2^31 - 1 elements in storage",
+                        a->name);
     int64_t dim[4] = {1, 1, 1, 1};
     if (x->shape.n_dims == 4)
         for (int i = 0; i < 4; i++)
@@ -180,8 +187,15 @@ static const kl__variant variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_reorder = {
-    .name = "reorder", .doc = "the same value in another storage layout", .min_in = 1, .max_in = 1, .n_out = 1,
-    .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl__layout), .attrs = attrs, .infer = infer,
+    .name = "reorder",
+    .doc = "the same value in another storage layout",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__layout),
+    .attrs = attrs,
+    .infer = infer,
     .variants = variants,
 };
 

@@ -90,7 +90,7 @@ kl_graph *kl__pass_graph(const kl_model *m, int64_t n, const kl__pass_spec *spec
     if (!g)
         return NULL;
     kl_node *loss = kl_graph_output(g, spec->loss), *logits = spec->logits ? kl_graph_output(g, spec->logits) : NULL;
-    kl_node *sum, *weight;
+    kl_node *sum = NULL, *weight = NULL;
     g->n_outputs = 0;
     kl_status st = sum_and_weight(g, loss, n, &sum, &weight);
     if (st == KL_OK) {

@@ -396,16 +396,16 @@ static kl_status state_span(kl__stepper *s, int k, kl__span *at, size_t *bytes)
 
 kl_status kl__stepper_get_state(kl__stepper *s, int k, void *dst)
 {
-    kl__span at;
-    size_t bytes;
+    kl__span at = {0};
+    size_t bytes = 0;
     kl_status st = state_span(s, k, &at, &bytes);
     return st == KL_OK && bytes ? kl__lane_read(kl__ctx_lane(s->ctx, KL__COMPUTE), at, dst, bytes, NULL) : st;
 }
 
 kl_status kl__stepper_set_state(kl__stepper *s, int k, const void *src)
 {
-    kl__span at;
-    size_t bytes;
+    kl__span at = {0};
+    size_t bytes = 0;
     kl_status st = state_span(s, k, &at, &bytes);
     return st == KL_OK && bytes ? kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE), at, src, bytes, NULL) : st;
 }

@@ -1,4 +1,5 @@
-/* Programs: built once per context, found on disk by the next one, rebuilt when the file is not right. */
+/* Programs: built once per context, found on disk by the next one, rebuilt when the file is not
+ * right. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/thread.h"
@@ -27,8 +28,10 @@ static void on_compile(void *user, int done, const char *name)
 
 static kl_ctx *open_ctx(const char *cache_dir)
 {
-    kl_ctx *ctx = kl_ctx_create(&(kl_ctx_opts){.kernel_dir = TEST_CL_DIR, .cache_dir = cache_dir,
-                                               .on_compile = on_compile, .user = &compiled});
+    kl_ctx *ctx = kl_ctx_create(&(kl_ctx_opts){.kernel_dir = TEST_CL_DIR,
+                                               .cache_dir = cache_dir,
+                                               .on_compile = on_compile,
+                                               .user = &compiled});
     if (!ctx)
         fail_msg("%s", kl_last_error());
     return ctx;
@@ -41,7 +44,8 @@ static kl_ctx_stats use(const char *cache_dir, int step)
     kl__mem *a = kl__mem_create(ctx, 64);
     kl__defs d = {{0}};
     kl__def_int(&d, "STEP", step);
-    kl__launch l = {.file = "test.cl", .kernel = "add", .n_args = 1, .dims = 1, .global = {16}, .defs = &d};
+    kl__launch l = {
+        .file = "test.cl", .kernel = "add", .n_args = 1, .dims = 1, .global = {16}, .defs = &d};
     l.arg[0] = (kl__arg){.kind = KL__ARG_SPAN, .elem = 4, .span = {a, 0}};
     for (int i = 0; i < 2; i++)
         if (kl__seq_kernel(s, &l) || kl__seq_run(s, kl__ctx_lane(ctx, KL__COMPUTE), 0, 1))
@@ -204,7 +208,11 @@ static void a_failed_build_is_told_each_time(void **state)
     (void)state;
     kl_ctx *ctx = open_ctx("");
     kl__seq *s = kl__seq_create(ctx);
-    kl__launch l = {.file = "common.cl", .kernel = "k", .prelude = "k " NULL_CL_BUILD_ERROR, .dims = 1, .global = {1}};
+    kl__launch l = {.file = "common.cl",
+                    .kernel = "k",
+                    .prelude = "k " NULL_CL_BUILD_ERROR,
+                    .dims = 1,
+                    .global = {1}};
     kl_ctx_stats st;
     for (int i = 0; i < 2; i++) {
         assert_int_equal(kl__seq_kernel(s, &l), KL_E_BUILD);

@@ -10,13 +10,31 @@
 #include <cmocka.h>
 
 static const null_device machine[] = {
-    {.platform = "Portable Computing Language", .name = "pthread-skylake", .vendor = "GenuineIntel", .units = 64,
+    {.platform = "Portable Computing Language",
+     .name = "pthread-skylake",
+     .vendor = "GenuineIntel",
+     .units = 64,
      .clock = 3000},
-    {.platform = "AMD Accelerated Parallel Processing", .name = "gfx1030", .vendor = "Advanced Micro Devices",
-     .type = CL_DEVICE_TYPE_GPU, .units = 36, .clock = 2500, .width = 1},
-    {.platform = "AMD Accelerated Parallel Processing", .name = "gfx1036", .vendor = "Advanced Micro Devices",
-     .type = CL_DEVICE_TYPE_GPU, .units = 2, .clock = 2200, .width = 1, .unified = true},
-    {.platform = "Clover", .name = "gfx1030 (old)", .type = CL_DEVICE_TYPE_GPU, .units = 360, .clock = 2500,
+    {.platform = "AMD Accelerated Parallel Processing",
+     .name = "gfx1030",
+     .vendor = "Advanced Micro Devices",
+     .type = CL_DEVICE_TYPE_GPU,
+     .units = 36,
+     .clock = 2500,
+     .width = 1},
+    {.platform = "AMD Accelerated Parallel Processing",
+     .name = "gfx1036",
+     .vendor = "Advanced Micro Devices",
+     .type = CL_DEVICE_TYPE_GPU,
+     .units = 2,
+     .clock = 2200,
+     .width = 1,
+     .unified = true},
+    {.platform = "Clover",
+     .name = "gfx1030 (old)",
+     .type = CL_DEVICE_TYPE_GPU,
+     .units = 360,
+     .clock = 2500,
      .version = "OpenCL 1.1 Mesa"},
     {.platform = "rusticl", .name = "llvmpipe", .units = 640, .clock = 9000, .width = 1},
 };
@@ -80,7 +98,8 @@ static void a_part_of_a_name_is_enough_whatever_its_case(void **state)
     assert_string_equal(pick("SKYLAKE").name, "pthread-skylake");
     assert_string_equal(pick("gfx1036").name, "gfx1036");
     assert_string_equal(pick("portable").name, "pthread-skylake");
-    assert_string_equal(pick("gfx1030").name, "gfx1030"); /* whole name; the unusable one does not count */
+    assert_string_equal(pick("gfx1030").name,
+                        "gfx1030"); /* whole name; the unusable one does not count */
 }
 
 static void an_ambiguous_name_lists_the_matches(void **state)
@@ -125,7 +144,8 @@ static void the_list_is_sorted_and_cut(void **state)
     size_t n = 0;
     assert_int_equal(kl_device_list(list, 8, &n), KL_OK);
     assert_int_equal(n, N_MACHINE);
-    static const char *const order[] = {"gfx1030", "gfx1036", "pthread-skylake", "llvmpipe", "gfx1030 (old)"};
+    static const char *const order[] = {"gfx1030", "gfx1036", "pthread-skylake", "llvmpipe",
+                                        "gfx1030 (old)"};
     for (int i = 0; i < N_MACHINE; i++)
         assert_string_equal(list[i].name, order[i]);
     memset(list, 0, sizeof list);
@@ -168,7 +188,11 @@ static void no_loader_says_what_to_install(void **state)
 static void solo_follows_width_and_the_override(void **state)
 {
     (void)state;
-    static const struct { const char *device, *vector; bool solo; int width; } c[] = {
+    static const struct {
+        const char *device, *vector;
+        bool solo;
+        int width;
+    } c[] = {
         {"0:0", NULL, true, 16}, {"1:0", NULL, false, 1}, {"3:0", NULL, false, 1},
         {"1:0", "8", true, 8},   {"0:0", "4", true, 4},
     };

@@ -1,4 +1,5 @@
-/* kl_env_prepare: POCL_AFFINITY=1 only where the driver may pin its threads to CPUs 0..n-1 and nobody has decided. */
+/* kl_env_prepare: POCL_AFFINITY=1 only where the driver may pin its threads to CPUs 0..n-1 and
+ * nobody has decided. */
 #define _GNU_SOURCE /* sched_setaffinity */
 #include <kiln/context.h>
 

@@ -1,5 +1,5 @@
-/* Every OpenCL call and every allocation of a context's life fails once: a sentence comes back that names the call,
- * and nothing is left over. No device is needed. */
+/* Every OpenCL call and every allocation of a context's life fails once: a sentence comes back that
+ * names the call, and nothing is left over. No device is needed. */
 #include "base/mem.h"
 #include "support/count_alloc.h"
 #include "support/fault_cl.h"
@@ -41,7 +41,8 @@ static kl_status use_lanes(kl_ctx *ctx, kl__mem *a, kl__mem *b)
     if (!st && kl__event_poll(ctx, all) < 0)
         st = kl__last_status();
     if (!st)
-        kl__event_seconds(ctx, all, &t0, &t1); /* may fail without a word: the host's clock is as good */
+        kl__event_seconds(ctx, all, &t0,
+                          &t1); /* may fail without a word: the host's clock is as good */
     kl__event_release(&sent);
     kl__event_release(&all);
     return st;
@@ -52,7 +53,8 @@ static kl_status use_seq(kl_ctx *ctx, kl__mem *a, kl__mem *b)
     kl__seq *s = kl__seq_create(ctx);
     if (!s)
         return kl__last_status();
-    kl__launch l = {.file = "test.cl", .kernel = "scale", .label = "s", .n_args = 4, .dims = 1, .global = {16}};
+    kl__launch l = {
+        .file = "test.cl", .kernel = "scale", .label = "s", .n_args = 4, .dims = 1, .global = {16}};
     l.arg[0] = (kl__arg){.kind = KL__ARG_SLOT, .elem = 4, .v.slot = 0};
     l.arg[1] = (kl__arg){.kind = KL__ARG_SPAN, .elem = 4, .span = {a, 0}};
     l.arg[2] = (kl__arg){.kind = KL__ARG_F32, .v.f32 = 2};
@@ -90,7 +92,8 @@ static kl_status use(kl_ctx *ctx)
 
 static kl_status whole_life(void)
 {
-    kl_ctx *ctx = kl_ctx_create(&(kl_ctx_opts){.kernel_dir = TEST_CL_DIR, .cache_dir = cache, .flags = KL_CTX_PROFILE});
+    kl_ctx *ctx = kl_ctx_create(
+        &(kl_ctx_opts){.kernel_dir = TEST_CL_DIR, .cache_dir = cache, .flags = KL_CTX_PROFILE});
     if (!ctx)
         return kl__last_status();
     kl_status st = use(ctx);
@@ -107,7 +110,8 @@ static kl_status guest_life(void)
     cl->clGetPlatformIDs(1, &p, NULL);
     cl->clGetDeviceIDs(p, CL_DEVICE_TYPE_ALL, 1, &d, NULL);
     cl_context c = cl->clCreateContext(NULL, 1, &d, NULL, NULL, NULL);
-    cl_command_queue q = cl->clCreateCommandQueue(c, d, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, NULL);
+    cl_command_queue q =
+        cl->clCreateCommandQueue(c, d, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, NULL);
     cl_mem m = cl->clCreateBuffer(c, 0, 64, NULL, NULL);
     kl_ctx *ctx = kl__ctx_wrap(c, d, q, &(kl_ctx_opts){.kernel_dir = TEST_CL_DIR, .cache_dir = ""});
     kl_status st = ctx ? KL_OK : kl__last_status();
@@ -132,9 +136,16 @@ static void remove_cache(void)
 /* A call whose failure is no failure of ours: a release, a query that has a fallback, the cache. */
 static bool may_pass(const char *name)
 {
-    static const char *const quiet[] = {"clRelease", "clGetProgramInfo", "clCreateProgramWithBinary",
-                                        "clGetPlatformInfo", "clGetEventProfilingInfo", "clRetainEvent", "clFinish",
-                                        "clFlush", "clEnqueueMarkerWithWaitList", "clWaitForEvents"};
+    static const char *const quiet[] = {"clRelease",
+                                        "clGetProgramInfo",
+                                        "clCreateProgramWithBinary",
+                                        "clGetPlatformInfo",
+                                        "clGetEventProfilingInfo",
+                                        "clRetainEvent",
+                                        "clFinish",
+                                        "clFlush",
+                                        "clEnqueueMarkerWithWaitList",
+                                        "clWaitForEvents"};
     for (size_t i = 0; i < sizeof quiet / sizeof *quiet; i++)
         if (!strncmp(name, quiet[i], strlen(quiet[i])))
             return true;
@@ -218,8 +229,8 @@ static void each_allocation_fails_once(void **state)
         kl_status st = whole_life();
         bool hit = count_alloc_failed();
         if (count_alloc_live() || null_cl_live())
-            fail_msg("allocation %d: %lld blocks and %lld objects are left", n, (long long)count_alloc_live(),
-                     (long long)null_cl_live());
+            fail_msg("allocation %d: %lld blocks and %lld objects are left", n,
+                     (long long)count_alloc_live(), (long long)null_cl_live());
         count_alloc_remove();
         kl__cl_set_table(NULL);
         if (st && !kl_last_error()[0])

@@ -1,4 +1,5 @@
-/* CLBlast's SGEMM as a step: where it is installed, all four forms against a plain sum; where not, a sentence. */
+/* CLBlast's SGEMM as a step: where it is installed, all four forms against a plain sum; where not,
+ * a sentence. */
 #include "device/device.h"
 #include "device/opencl.h"
 
@@ -31,8 +32,19 @@ static void check_form(kl_ctx *ctx, kl__lane *lane, bool ta, bool tb)
         assert_int_equal(kl__lane_write(lane, (kl__span){m[i], 32}, x[i], sizeof a, NULL), KL_OK);
     }
     kl__seq *s = kl__seq_create(ctx);
-    kl__gemm g = {.ta = ta, .tb = tb, .m = M, .n = N, .k = K, .alpha = 2, .beta = 0.5f, .a = {m[0], 32}, .b = {m[1], 32},
-                  .c = {m[2], 32}, .lda = LD, .ldb = LD, .ldc = LD};
+    kl__gemm g = {.ta = ta,
+                  .tb = tb,
+                  .m = M,
+                  .n = N,
+                  .k = K,
+                  .alpha = 2,
+                  .beta = 0.5f,
+                  .a = {m[0], 32},
+                  .b = {m[1], 32},
+                  .c = {m[2], 32},
+                  .lda = LD,
+                  .ldb = LD,
+                  .ldc = LD};
     if (kl__seq_gemm(s, "g", &g))
         fail_msg("%s", kl_last_error());
     assert_int_equal(kl__seq_fill(s, "after", (kl__span){m[0], 0}, 0, 32), KL_OK);
@@ -48,7 +60,8 @@ static void check_form(kl_ctx *ctx, kl__lane *lane, bool ta, bool tb)
             float sum = 0;
             for (int k = 0; k < K; k++)
                 sum += j < N ? at(a, ta, i, k) * at(b, tb, k, j) : 0;
-            assert_float_equal(got[i * LD + j], j < N ? 2 * sum + 0.5f * c[i * LD + j] : c[i * LD + j], 0);
+            assert_float_equal(got[i * LD + j],
+                               j < N ? 2 * sum + 0.5f * c[i * LD + j] : c[i * LD + j], 0);
         }
     double seconds[2];
     assert_int_equal(kl__seq_profile(s, lane, seconds), KL_OK);
@@ -72,9 +85,13 @@ static void all_forms_are_right_on_any_queue(void **state)
         check_form(home, kl__ctx_lane(home, KL__COMPUTE), i & 1, i & 2);
     cl_device_id device;
     const kl__cl_table *cl = kl__cl();
-    assert_int_equal(cl->clGetContextInfo(kl__ctx_cl(home), CL_CONTEXT_DEVICES, sizeof device, &device, NULL), 0);
-    cl_command_queue q = cl->clCreateCommandQueue(kl__ctx_cl(home), device, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, NULL);
-    kl_ctx *guest = q ? kl__ctx_wrap(kl__ctx_cl(home), device, q, &(kl_ctx_opts){.cache_dir = ""}) : NULL;
+    assert_int_equal(
+        cl->clGetContextInfo(kl__ctx_cl(home), CL_CONTEXT_DEVICES, sizeof device, &device, NULL),
+        0);
+    cl_command_queue q = cl->clCreateCommandQueue(kl__ctx_cl(home), device,
+                                                  CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, NULL);
+    kl_ctx *guest =
+        q ? kl__ctx_wrap(kl__ctx_cl(home), device, q, &(kl_ctx_opts){.cache_dir = ""}) : NULL;
     if (guest)
         check_form(guest, kl__ctx_lane(guest, KL__COMPUTE), false, true);
     kl_ctx_destroy(guest);

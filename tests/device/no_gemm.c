@@ -1,5 +1,5 @@
-/* Without CLBlast a gemm step is refused with a sentence, and nothing else changes. A process of its own: the library
- * is looked for once. */
+/* Without CLBlast a gemm step is refused with a sentence, and nothing else changes. A process of
+ * its own: the library is looked for once. */
 #include "device/device.h"
 #include "support/null_cl.h"
 

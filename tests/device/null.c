@@ -1,5 +1,5 @@
-/* The null table itself, because other suites stand on it: its orders are legal, a missing dependency shows, and the
- * tags tell histories apart. */
+/* The null table itself, because other suites stand on it: its orders are legal, a missing
+ * dependency shows, and the tags tell histories apart. */
 #include "support/null_cl.h"
 
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-/* Sequences on a real device: what they compute, in which order, what they refuse, and that a run creates nothing. */
+/* Sequences on a real device: what they compute, in which order, what they refuse, and that a run
+ * creates nothing. */
 #include "base/mem.h"
 #include "device/device.h"
 #include "device/opencl.h"
@@ -16,7 +17,8 @@ enum { N = 1024 };
 
 static kl_ctx *open_ctx(uint32_t flags)
 {
-    kl_ctx *ctx = kl_ctx_create(&(kl_ctx_opts){.kernel_dir = TEST_CL_DIR, .cache_dir = "", .flags = flags});
+    kl_ctx *ctx =
+        kl_ctx_create(&(kl_ctx_opts){.kernel_dir = TEST_CL_DIR, .cache_dir = "", .flags = flags});
     if (!ctx)
         fail_msg("%s", kl_last_error());
     return ctx;
@@ -40,14 +42,20 @@ static kl__arg slot_arg(int slot, size_t offset)
 
 static kl__launch add_launch(kl__mem *m, size_t offset, size_t n)
 {
-    kl__launch l = {.file = "test.cl", .kernel = "add", .label = "a", .n_args = 1, .dims = 1, .global = {n}};
+    kl__launch l = {
+        .file = "test.cl", .kernel = "add", .label = "a", .n_args = 1, .dims = 1, .global = {n}};
     l.arg[0] = span_arg(m, offset);
     return l;
 }
 
 static kl__launch scale_launch(kl__arg y, kl__arg x, float by, int n)
 {
-    kl__launch l = {.file = "test.cl", .kernel = "scale", .label = "s", .n_args = 4, .dims = 1, .global = {(size_t)n}};
+    kl__launch l = {.file = "test.cl",
+                    .kernel = "scale",
+                    .label = "s",
+                    .n_args = 4,
+                    .dims = 1,
+                    .global = {(size_t)n}};
     l.arg[0] = y;
     l.arg[1] = x;
     l.arg[2] = (kl__arg){.kind = KL__ARG_F32, .v.f32 = by};
@@ -106,7 +114,8 @@ static void slots_are_bound_anew_between_runs(void **state)
     (void)state;
     kl_ctx *ctx = open_ctx(0);
     kl__lane *lane = kl__ctx_lane(ctx, KL__COMPUTE);
-    kl__mem *a = kl__mem_create(ctx, 64), *b = kl__mem_create(ctx, 64), *y = kl__mem_create(ctx, 64);
+    kl__mem *a = kl__mem_create(ctx, 64), *b = kl__mem_create(ctx, 64),
+            *y = kl__mem_create(ctx, 64);
     float ones[16], out[16];
     for (int i = 0; i < 16; i++)
         ones[i] = (float)i;
@@ -201,11 +210,17 @@ static void too_much_local_memory_is_a_sentence(void **state)
     uint64_t limit = kl__ctx_caps(ctx)->local_bytes;
     kl__mem *a = kl__mem_create(ctx, 256), *b = kl__mem_create(ctx, 256);
     kl__seq *s = kl__seq_create(ctx);
-    kl__launch l = {.file = "test.cl", .kernel = "group_sum", .label = "big", .n_args = 3, .dims = 1,
-                    .global = {64}, .local = {64}};
+    kl__launch l = {.file = "test.cl",
+                    .kernel = "group_sum",
+                    .label = "big",
+                    .n_args = 3,
+                    .dims = 1,
+                    .global = {64},
+                    .local = {64}};
     l.arg[0] = span_arg(b, 0);
     l.arg[1] = span_arg(a, 0);
-    l.arg[2] = (kl__arg){.kind = KL__ARG_LOCAL, .v.u64 = limit - 255}; /* with the kernel's own 256: one too many */
+    l.arg[2] = (kl__arg){.kind = KL__ARG_LOCAL,
+                         .v.u64 = limit - 255}; /* with the kernel's own 256: one too many */
     assert_int_equal(kl__seq_kernel(s, &l), KL_E_UNSUPPORTED);
     assert_non_null(strstr(kl_last_error(), "group_sum \"big\" needs"));
     assert_non_null(strstr(kl_last_error(), "local memory"));
@@ -311,7 +326,8 @@ static void build_errors_show_kernel_options_and_log(void **state)
     assert_non_null(strstr(kl_last_error(), "kernel add (test.cl)"));
     assert_non_null(strstr(kl_last_error(), "-DSTEP=nonsense"));
     assert_non_null(strstr(kl_last_error(), "cl/test.cl:10"));
-    assert_int_equal(kl__seq_kernel(s, &l), KL_E_BUILD); /* and again, not a hang on the first one's mark */
+    assert_int_equal(kl__seq_kernel(s, &l),
+                     KL_E_BUILD); /* and again, not a hang on the first one's mark */
     l.defs = NULL;
     l.kernel = "absent";
     assert_int_equal(kl__seq_kernel(s, &l), KL_E_BUILD);
@@ -379,7 +395,12 @@ static void a_program_is_built_once(void **state)
 
 static kl__launch slow_launch(kl__mem *m, float value)
 {
-    kl__launch l = {.file = "test.cl", .kernel = "slow_set", .label = "slow", .n_args = 3, .dims = 1, .global = {1}};
+    kl__launch l = {.file = "test.cl",
+                    .kernel = "slow_set",
+                    .label = "slow",
+                    .n_args = 3,
+                    .dims = 1,
+                    .global = {1}};
     l.arg[0] = span_arg(m, 0);
     l.arg[1] = (kl__arg){.kind = KL__ARG_I32, .v.i32 = 20000000};
     l.arg[2] = (kl__arg){.kind = KL__ARG_F32, .v.f32 = value};
@@ -435,11 +456,13 @@ static void an_out_of_order_queue_keeps_a_lane_in_order(void **state)
     }
     cl_context context = kl__ctx_cl(home);
     cl_device_id device;
-    assert_int_equal(cl->clGetContextInfo(context, CL_CONTEXT_DEVICES, sizeof device, &device, NULL), 0);
+    assert_int_equal(
+        cl->clGetContextInfo(context, CL_CONTEXT_DEVICES, sizeof device, &device, NULL), 0);
     cl_command_queue q =
         cl->clCreateCommandQueue(context, device, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, NULL);
     assert_non_null(q);
-    kl_ctx *ctx = kl__ctx_wrap(context, device, q, &(kl_ctx_opts){.kernel_dir = TEST_CL_DIR, .cache_dir = ""});
+    kl_ctx *ctx = kl__ctx_wrap(context, device, q,
+                               &(kl_ctx_opts){.kernel_dir = TEST_CL_DIR, .cache_dir = ""});
     if (!ctx)
         fail_msg("%s", kl_last_error());
     kl__lane *lane = kl__ctx_lane(ctx, KL__COMPUTE);
@@ -494,7 +517,8 @@ static void a_run_neither_allocates_nor_creates(void **state)
     OK(kl__seq_kernel(s, &l));
     OK(kl__seq_copy(s, "c", (kl__span){b, 0}, (kl__span){a, 0}, 16));
     OK(kl__seq_fill(s, "f", (kl__span){a, 0}, 0, 16));
-    uint64_t creates = fault_cl_creates(), allocs = count_alloc_calls(), launches = fault_cl_calls("clEnqueueNDRangeKernel");
+    uint64_t creates = fault_cl_creates(), allocs = count_alloc_calls(),
+             launches = fault_cl_calls("clEnqueueNDRangeKernel");
     assert_true(creates > 0 && allocs > 0);
     for (int i = 0; i < 10; i++) {
         OK(kl__seq_bind(s, 0, (kl__span){i % 2 ? a : b, 0}));

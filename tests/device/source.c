@@ -38,11 +38,14 @@ static void includes_are_expanded_with_line_marks(void **state)
 static void other_lines_stay_as_they_are(void **state)
 {
     (void)state;
-    put("a.cl", "// #include \"b.cl\"\n#include <b.cl>\n#includes\n#include \"b.cl\n#define x \"y\"\n\n");
+    put("a.cl",
+        "// #include \"b.cl\"\n#include <b.cl>\n#includes\n#include \"b.cl\n#define x \"y\"\n\n");
     char *s = kl__source_expand(dir, "a.cl");
     assert_non_null(s);
-    assert_string_equal(s, "#line 1 \"cl/a.cl\"\n// #include \"b.cl\"\n#include <b.cl>\n#includes\n#include \"b.cl\n"
-                           "#define x \"y\"\n\n");
+    assert_string_equal(
+        s,
+        "#line 1 \"cl/a.cl\"\n// #include \"b.cl\"\n#include <b.cl>\n#includes\n#include \"b.cl\n"
+        "#define x \"y\"\n\n");
     kl__free(s);
 }
 

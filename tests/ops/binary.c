@@ -10,7 +10,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-/** Element of an input for element i of the output, from the definition: coordinates, one by one. */
+/** Element of an input for element i of the output, from the definition: coordinates, one by one.
+ */
 static int64_t broadcast_index(const kl_shape *x, const kl_shape *y, int64_t i)
 {
     int64_t at = 0, step = 1;
@@ -33,7 +34,10 @@ static void reference(const kl__apply *a, const double *const *in, double *const
     for (int64_t i = 0; i < n; i++) {
         double u = in[0][broadcast_index(&a->in[0]->desc.shape, y, i)];
         double v = in[1][broadcast_index(&a->in[1]->desc.shape, y, i)];
-        out[0][i] = a->op == &kl__op_add ? u + v : a->op == &kl__op_sub ? u - v : a->op == &kl__op_mul ? u * v : u / v;
+        out[0][i] = a->op == &kl__op_add   ? u + v
+                    : a->op == &kl__op_sub ? u - v
+                    : a->op == &kl__op_mul ? u * v
+                                           : u / v;
     }
 }
 
@@ -133,7 +137,8 @@ static void the_batch_stays_symbolic(void **state)
 {
     (void)state;
     kl_graph *g = kl_graph_create();
-    kl_node *x = kl_input(g, "x", KL_F32, S(2, KL_BATCH, 5)), *b = kl_input(g, "b", KL_F32, S(1, 5));
+    kl_node *x = kl_input(g, "x", KL_F32, S(2, KL_BATCH, 5)),
+            *b = kl_input(g, "b", KL_F32, S(1, 5));
     kl_node *y = kl_add(g, b, kl_mul(g, x, x));
     assert_int_equal(kl_graph_check(g), KL_OK);
     assert_true(kl_shape_equal(kl_node_shape(y), S(2, KL_BATCH, 5)));
@@ -145,7 +150,10 @@ static void gradients(void **state)
     (void)state;
     static const kl__op *const ops[] = {&kl__op_add, &kl__op_sub, &kl__op_mul, &kl__op_div};
     const kl_shape pairs[][2] = {
-        {S(2, 3, 5), S(2, 3, 5)}, {S(4, 2, 3, 2, 2), S(3, 3, 1, 1)}, {S(2, 3, 1), S(2, 1, 4)}, {S(0, 0), S(1, 6)},
+        {S(2, 3, 5), S(2, 3, 5)},
+        {S(4, 2, 3, 2, 2), S(3, 3, 1, 1)},
+        {S(2, 3, 1), S(2, 1, 4)},
+        {S(0, 0), S(1, 6)},
     };
     for (int i = 0; i < 4; i++)
         for (size_t k = 0; k < sizeof pairs / sizeof *pairs; k++) {
@@ -162,16 +170,21 @@ static void solo_kernels_did_run(void **state)
     (void)state;
     if (rig_ran("add", "solo") == 0)
         skip(); /* a device without SOLO */
-    assert_true(rig_ran("sub", "solo") && rig_ran("mul", "solo") && rig_ran("div", "solo") && rig_ran("div", "ref"));
+    assert_true(rig_ran("sub", "solo") && rig_ran("mul", "solo") && rig_ran("div", "solo") &&
+                rig_ran("div", "ref"));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_broadcast_as_in_numpy), cmocka_unit_test(empty_values_run),
-        cmocka_unit_test(tails_and_chunks),             cmocka_unit_test(special_values),
-        cmocka_unit_test(misfits_are_refused),          cmocka_unit_test(the_batch_stays_symbolic),
-        cmocka_unit_test(gradients),                    cmocka_unit_test(solo_kernels_did_run),
+        cmocka_unit_test(shapes_broadcast_as_in_numpy),
+        cmocka_unit_test(empty_values_run),
+        cmocka_unit_test(tails_and_chunks),
+        cmocka_unit_test(special_values),
+        cmocka_unit_test(misfits_are_refused),
+        cmocka_unit_test(the_batch_stays_symbolic),
+        cmocka_unit_test(gradients),
+        cmocka_unit_test(solo_kernels_did_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,8 +22,15 @@ static void every_type_is_cast(void **state)
     static const int counts[] = {1, 15, 16, 33, 20011};
     for (size_t t = 0; t < 4; t++)
         for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-            rig_case c = {.name = kl_dtype_name(types[t]), .op = &kl__op_cast, .n_in = 1, .ref = cast_reference};
-            c.in[0] = (rig_input){.dtype = types[t], .shape = {1, {counts[i]}}, .fill = RIG_INTEGER, .lo = 0, .hi = 255};
+            rig_case c = {.name = kl_dtype_name(types[t]),
+                          .op = &kl__op_cast,
+                          .n_in = 1,
+                          .ref = cast_reference};
+            c.in[0] = (rig_input){.dtype = types[t],
+                                  .shape = {1, {counts[i]}},
+                                  .fill = RIG_INTEGER,
+                                  .lo = 0,
+                                  .hi = 255};
             c.attrs = &one;
             c.tol = (rig_tol){RIG_EXACT, 0};
             rig_run(&c);
@@ -39,7 +46,8 @@ static void fractions_and_signs_of_f16_and_i32(void **state)
     static const kl_scale_opts one = {.scale = 1};
     static const double f16[] = {0.333251953125, -65504, 6.103515625e-05, HUGE_VAL, NAN, -1.5};
     static const double i32[] = {-2147483648.0, -1, 0, 16777216, 1 << 30, -16777215};
-    rig_case c = {.name = "f16", .op = &kl__op_cast, .n_in = 1, .ref = cast_reference, .attrs = &one};
+    rig_case c = {
+        .name = "f16", .op = &kl__op_cast, .n_in = 1, .ref = cast_reference, .attrs = &one};
     c.in[0] = (rig_input){.dtype = KL_F16, .shape = {1, {6}}, .fill = RIG_DATA, .data = f16};
     rig_run(&c);
     c.name = "i32";
@@ -52,7 +60,8 @@ static void gradient_of_f32(void **state)
 {
     (void)state;
     static const kl_scale_opts affine = {.scale = 0.25f, .shift = 3};
-    rig_case c = {.name = "cast", .op = &kl__op_cast, .n_in = 1, .ref = cast_reference, .attrs = &affine};
+    rig_case c = {
+        .name = "cast", .op = &kl__op_cast, .n_in = 1, .ref = cast_reference, .attrs = &affine};
     c.in[0] = (rig_input){.shape = {1, {9}}, .fill = RIG_NORMAL};
     rig_grad(&c);
 }
@@ -68,7 +77,8 @@ static void elements_are_counted(void **state)
     (void)state;
     static const kl_shape shapes[] = {{0, {0}}, {2, {7, 11}}, {3, {4, 0, 3}}};
     for (int i = 0; i < 3; i++) {
-        rig_case c = {.name = "elements", .op = &kl__op_elements, .n_in = 1, .ref = elements_reference};
+        rig_case c = {
+            .name = "elements", .op = &kl__op_elements, .n_in = 1, .ref = elements_reference};
         c.in[0] = (rig_input){.shape = shapes[i], .fill = RIG_NORMAL};
         rig_run(&c);
     }

@@ -1,5 +1,5 @@
-/* Geometries of convolution that every op of the family is tested on, and a double-precision relation between x, w and y
- * that shares no code with the library. */
+/* Geometries of convolution that every op of the family is tested on, and a double-precision
+ * relation between x, w and y that shares no code with the library. */
 #ifndef KL_TESTS_OPS_CONV2D_CASES_H
 #define KL_TESTS_OPS_CONV2D_CASES_H
 
@@ -13,7 +13,8 @@ typedef struct conv_case {
     int OH, OW; /* worked out by hand */
 } conv_case;
 
-/* Few distinct widths and channel counts, so that programs are shared; tails in channels: 1, 3, 7, 15, 17, 31, 33. */
+/* Few distinct widths and channel counts, so that programs are shared; tails in channels: 1, 3, 7,
+ * 15, 17, 31, 33. */
 static const conv_case conv_cases[] = {
     {"3x3 same, channel tail", 2, 17, 6, 8, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 6, 8},
     {"one input channel", 3, 1, 8, 8, 31, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 8, 8},
@@ -47,15 +48,25 @@ static inline void conv_relation(const conv_case *c, double *x, double *w, doubl
                     for (int ci = 0; ci < cg; ci++)
                         for (int h = 0; h < c->KH; h++)
                             for (int i = 0; i < c->KW; i++) {
-                                int row = r * c->SH + h * c->DH - c->top, col = q * c->SW + i * c->DW - c->left;
+                                int row = r * c->SH + h * c->DH - c->top,
+                                    col = q * c->SW + i * c->DW - c->left;
                                 if (row < 0 || row >= c->H || col < 0 || col >= c->W)
                                     continue;
-                                size_t xi = (((size_t)n * (size_t)c->C + (size_t)(k / kg * cg + ci)) * (size_t)c->H +
-                                             (size_t)row) * (size_t)c->W + (size_t)col;
-                                size_t wi = (((size_t)k * (size_t)cg + (size_t)ci) * (size_t)c->KH + (size_t)h) *
-                                            (size_t)c->KW + (size_t)i;
-                                size_t yi = (((size_t)n * (size_t)c->K + (size_t)k) * (size_t)c->OH + (size_t)r) *
-                                            (size_t)c->OW + (size_t)q;
+                                size_t xi =
+                                    (((size_t)n * (size_t)c->C + (size_t)(k / kg * cg + ci)) *
+                                         (size_t)c->H +
+                                     (size_t)row) *
+                                        (size_t)c->W +
+                                    (size_t)col;
+                                size_t wi = (((size_t)k * (size_t)cg + (size_t)ci) * (size_t)c->KH +
+                                             (size_t)h) *
+                                                (size_t)c->KW +
+                                            (size_t)i;
+                                size_t yi =
+                                    (((size_t)n * (size_t)c->K + (size_t)k) * (size_t)c->OH +
+                                     (size_t)r) *
+                                        (size_t)c->OW +
+                                    (size_t)q;
                                 if (made == 0)
                                     y[yi] += x[xi] * w[wi];
                                 else if (made == 1)
@@ -75,7 +86,8 @@ static inline void conv_add_bias(double *y, const double *b, int N, int K, int p
 
 static inline rig_input conv_input(int a, int b, int c, int d)
 {
-    return (rig_input){.dtype = KL_F32, .shape = kl__shape4(a, b, c, d), .fill = RIG_INTEGER, .lo = -4, .hi = 4};
+    return (rig_input){
+        .dtype = KL_F32, .shape = kl__shape4(a, b, c, d), .fill = RIG_INTEGER, .lo = -4, .hi = 4};
 }
 
 static inline rig_input conv_bias(int k)
@@ -85,8 +97,11 @@ static inline rig_input conv_bias(int k)
 
 static inline kl_conv2d_opts conv_opts(const conv_case *c)
 {
-    return (kl_conv2d_opts){.filters = c->K, .kernel = {c->KH, c->KW}, .stride = {c->SH, c->SW},
-                            .dilation = {c->DH, c->DW}, .groups = c->G,
+    return (kl_conv2d_opts){.filters = c->K,
+                            .kernel = {c->KH, c->KW},
+                            .stride = {c->SH, c->SW},
+                            .dilation = {c->DH, c->DW},
+                            .groups = c->G,
                             .pad = {KL_PAD_EXPLICIT, c->top, c->left, c->bottom, c->right}};
 }
 

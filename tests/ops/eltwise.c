@@ -1,5 +1,5 @@
-/* The element-wise generator on blocked storage: every halo, pad lanes, what may be read beside it, in-place outputs;
- * and which layouts it asks for. */
+/* The element-wise generator on blocked storage: every halo, pad lanes, what may be read beside it,
+ * in-place outputs; and which layouts it asks for. */
 #include "rig.h"
 
 #include "ops/eltwise.h"
@@ -31,7 +31,8 @@ static size_t place(const kl__desc *d, int64_t n, int64_t c, int64_t h, int64_t 
     if (l->kind == KL__PLAIN)
         return (size_t)(((n * s->dim[1] + c) * s->dim[2] + h) * s->dim[3] + w);
     int64_t blocks = (s->dim[1] + l->block - 1) / l->block;
-    int64_t rows = s->dim[2] + l->halo[0] + l->halo[2], columns = s->dim[3] + l->halo[1] + l->halo[3];
+    int64_t rows = s->dim[2] + l->halo[0] + l->halo[2],
+            columns = s->dim[3] + l->halo[1] + l->halo[3];
     int64_t at = ((n * blocks + c / l->block) * rows + h + l->halo[0]) * columns + w + l->halo[1];
     return (size_t)(at * l->block + c % l->block);
 }
@@ -74,7 +75,7 @@ typedef struct blocked_case {
     expect_fn *expect;
     kl_shape in[MAX_IN];
     int halo[MAX_IN][4]; /* of inputs of the whole shape */
-    int out; /* the input whose layout the output should have */
+    int out;             /* the input whose layout the output should have */
     bool in_place;
 } blocked_case;
 
@@ -93,12 +94,13 @@ static void check_output(const blocked_case *c, const kl_node *y, const float *r
                     double want = c->expect(x), got = (double)raw[at];
                     inside[at] = 1;
                     if (!(fabs(got - want) <= 1e-6 * fabs(want)))
-                        fail_msg("%s, block %d: [%d,%d,%d,%d] is %.9g, expected %.9g", c->name, y->desc.layout.block,
-                                 (int)n, (int)ch, (int)h, (int)w, got, want);
+                        fail_msg("%s, block %d: [%d,%d,%d,%d] is %.9g, expected %.9g", c->name,
+                                 y->desc.layout.block, (int)n, (int)ch, (int)h, (int)w, got, want);
                 }
     for (size_t i = 0; i < n_raw; i++)
         if (!inside[i] && !(raw[i] == 0))
-            fail_msg("%s, block %d: halo or pad lane %zu is %g", c->name, y->desc.layout.block, i, (double)raw[i]);
+            fail_msg("%s, block %d: halo or pad lane %zu is %g", c->name, y->desc.layout.block, i,
+                     (double)raw[i]);
     free(inside);
 }
 
@@ -107,7 +109,8 @@ static void emit_and_run(kl_ctx *ctx, const kl__apply *a)
     kl__lane *lane = kl__ctx_lane(ctx, KL__COMPUTE);
     kl__emit e = {.ctx = ctx, .caps = kl__ctx_caps(ctx), .seq = kl__seq_create(ctx)};
     assert_non_null(e.seq);
-    if (kl__eltwise_variants[0].emit(&e, a) != KL_OK || kl__seq_run(e.seq, lane, 0, kl__seq_count(e.seq)) != KL_OK ||
+    if (kl__eltwise_variants[0].emit(&e, a) != KL_OK ||
+        kl__seq_run(e.seq, lane, 0, kl__seq_count(e.seq)) != KL_OK ||
         kl__lane_finish(lane) != KL_OK)
         fail_msg("%s", kl_last_error());
     kl__seq_destroy(e.seq);
@@ -143,7 +146,8 @@ static void run_blocked(const blocked_case *c, kl_ctx *ctx)
         v[i].x = x[i];
         fill(&v[i], i);
         v[i].mem = kl__mem_create(ctx, v[i].bytes);
-        assert_int_equal(kl__lane_write(lane, (kl__span){v[i].mem, 0}, v[i].raw, v[i].bytes, NULL), KL_OK);
+        assert_int_equal(kl__lane_write(lane, (kl__span){v[i].mem, 0}, v[i].raw, v[i].bytes, NULL),
+                         KL_OK);
         x[i]->place = (kl__place){KL__AT_SPAN, {v[i].mem, 0}, 0};
     }
     value *o = &v[n_in];
@@ -152,7 +156,8 @@ static void run_blocked(const blocked_case *c, kl_ctx *ctx)
     memset(o->raw, 0xff, o->bytes); /* NaN */
     o->mem = c->in_place ? kl__mem_retain(v[c->out].mem) : kl__mem_create(ctx, o->bytes);
     if (!c->in_place)
-        assert_int_equal(kl__lane_write(lane, (kl__span){o->mem, 0}, o->raw, o->bytes, NULL), KL_OK);
+        assert_int_equal(kl__lane_write(lane, (kl__span){o->mem, 0}, o->raw, o->bytes, NULL),
+                         KL_OK);
     y->place = (kl__place){KL__AT_SPAN, {o->mem, 0}, 0};
     emit_and_run(ctx, y->by);
     assert_int_equal(kl__lane_read(lane, (kl__span){o->mem, 0}, o->raw, o->bytes, NULL), KL_OK);
@@ -164,7 +169,7 @@ static void run_blocked(const blocked_case *c, kl_ctx *ctx)
     kl_graph_destroy(g);
 }
 
-/* ---- cases: every op gives something else than 0 for zeros, so that a forgotten lane shows ----------------- */
+/* ---- cases: every op gives something else than 0 for zeros, so that a forgotten lane shows -- */
 static double x_exp(const double *x)
 {
     return exp(x[0]);
@@ -192,14 +197,19 @@ static const blocked_case cases[] = {
     {"uneven halo, pad lanes", &kl__op_exp, x_exp, {S(4, 3, 3, 4, 6)}, {{1, 2, 0, 3}}, 0, false},
     {"in place", &kl__op_exp, x_exp, {S(4, 2, 19, 6, 3)}, {ONE}, 0, true},
     {"many rows", &kl__op_exp, x_exp, {S(4, 3, 33, 40, 37)}, {ONE}, 0, false},
-    {"two halos", &kl__op_div, x_div, {S(4, 2, 19, 5, 4), S(4, 2, 19, 5, 4)}, {NONE, ONE}, 1, false},
-    {"two halos, in place", &kl__op_sub, x_sub, {S(4, 2, 19, 5, 4), S(4, 2, 19, 5, 4)}, {ONE, NONE}, 0, true},
+    {"two halos", &kl__op_div, x_div,
+     {S(4, 2, 19, 5, 4), S(4, 2, 19, 5, 4)}, {NONE, ONE}, 1, false},
+    {"two halos, in place", &kl__op_sub, x_sub,
+     {S(4, 2, 19, 5, 4), S(4, 2, 19, 5, 4)}, {ONE, NONE}, 0, true},
     {"channel", &kl__op_div, x_div, {S(4, 2, 19, 5, 4), S(3, 19, 1, 1)}, {ONE}, 0, false},
-    {"channel of rank 4 first", &kl__op_div, x_div, {S(4, 1, 19, 1, 1), S(4, 2, 19, 5, 4)}, {NONE, NONE}, 1, false},
-    {"sample and channel", &kl__op_div, x_div, {S(4, 3, 19, 5, 4), S(4, 3, 19, 1, 1)}, {ONE}, 0, false},
+    {"channel of rank 4 first", &kl__op_div, x_div,
+     {S(4, 1, 19, 1, 1), S(4, 2, 19, 5, 4)}, {NONE, NONE}, 1, false},
+    {"sample and channel", &kl__op_div, x_div,
+     {S(4, 3, 19, 5, 4), S(4, 3, 19, 1, 1)}, {ONE}, 0, false},
     {"scalar", &kl__op_sub, x_sub, {S(4, 2, 5, 3, 3), S(0, 0)}, {ONE}, 0, false},
     {"one sample", &kl__op_div, x_div, {S(4, 1, 19, 5, 4), S(4, 1, 19, 1, 1)}, {ONE}, 0, false},
-    {"three inputs", &kl__op_div_bwd, x_div_bwd, {S(4, 2, 20, 3, 3), S(3, 20, 1, 1), S(1, 1)}, {ONE}, 0, false},
+    {"three inputs", &kl__op_div_bwd, x_div_bwd,
+     {S(4, 2, 20, 3, 3), S(3, 20, 1, 1), S(1, 1)}, {ONE}, 0, false},
 };
 
 static void blocked_storage_of_every_kind(void **state)
@@ -235,7 +245,8 @@ static void layouts_follow_the_blocked_input(void **state)
     assert_true(in[0].kind == KL__PLAIN && in[1].kind == KL__PLAIN && out.kind == KL__PLAIN);
     a->desc.layout = (kl__layout){KL__NCHWC, block, {1, 1, 1, 1}};
     layouts_of(g, a, b, in, &out); /* the plain one is reordered, without halo */
-    assert_true(kl__layout_equal(&in[0], &a->desc.layout) && kl__layout_equal(&out, &a->desc.layout));
+    assert_true(kl__layout_equal(&in[0], &a->desc.layout) &&
+                kl__layout_equal(&out, &a->desc.layout));
     assert_true(in[1].kind == KL__NCHWC && in[1].block == block && in[1].halo[0] == 0);
     layouts_of(g, a, map, in, &out); /* [H,W] cannot be read beside blocks */
     assert_true(in[0].kind == KL__PLAIN && in[1].kind == KL__PLAIN && out.kind == KL__PLAIN);

@@ -130,7 +130,7 @@ static void same_bits(const net *n)
     }
 }
 
-/* ---- nets ------------------------------------------------------------------------------------------------ */
+/* ---- nets ------------------------------------------------------------------------------------ */
 /** x b + x, scaled, relu: one that would change by contraction to fma. */
 static kl_node *affine(kl_graph *g, kl_node *const *x)
 {
@@ -183,7 +183,8 @@ static void fused_kernels_compute_in_double_too(void **state)
     g = graph_of(&nets[2], KL_F64, x, &y);
     double *parts = run(g, y, "*:ref", &bytes);
     for (size_t i = 0; i < bytes / sizeof *parts; i++)
-        assert_true(fabs(together[i] - parts[i]) <= 1e-14 * fabs(parts[i]) && parts[i] != (double)(float)parts[i]);
+        assert_true(fabs(together[i] - parts[i]) <= 1e-14 * fabs(parts[i]) &&
+                    parts[i] != (double)(float)parts[i]);
     free(together);
     free(parts);
 }
@@ -285,7 +286,9 @@ static void the_largest_kernel_fits(void **state)
     kl_node *f = kl__fuse(g, "f", set, n, in);
     size_t bytes;
     static const float zeros[1024];
-    assert_int_equal(kl__lane_write(kl__ctx_lane(ctx, KL__COMPUTE), (kl__span){mem, 0}, zeros, 4096, NULL), KL_OK);
+    assert_int_equal(
+        kl__lane_write(kl__ctx_lane(ctx, KL__COMPUTE), (kl__span){mem, 0}, zeros, 4096, NULL),
+        KL_OK);
     float *v = run(g, f, NULL, &bytes);
     assert_int_equal(bytes, 96 * sizeof *v);
     for (int i = 0; i < 96; i++)

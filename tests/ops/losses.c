@@ -15,7 +15,7 @@
 typedef kl_node *loss_fn(kl_graph *g, kl_node *x, kl_node *target, const kl_loss_opts *opts);
 static const kl_loss_opts half = {.delta = 0.5f};
 
-/* ---- definitions ----------------------------------------------------------------------------------------- */
+/* ---- definitions ----------------------------------------------------------------------------- */
 static double d_mse(double x, double t)
 {
     return (x - t) * (x - t);
@@ -38,12 +38,16 @@ static const struct {
     loss_fn *build;
     double (*of)(double x, double t);
 } losses[] = {
-    {"mse", kl_mse, d_mse}, {"mae", kl_mae, d_mae}, {"huber", kl_huber, d_huber}, {"bce_logits", kl_bce_logits, d_bce},
+    {"mse", kl_mse, d_mse},
+    {"mae", kl_mae, d_mae},
+    {"huber", kl_huber, d_huber},
+    {"bce_logits", kl_bce_logits, d_bce},
 };
 enum { N_LOSSES = sizeof losses / sizeof *losses };
 
-/* ---- values ----------------------------------------------------------------------------------------------- */
-static float run_loss(kl_ctx *ctx, const kl_graph *g, int64_t batch, const float *x, const float *t, size_t n)
+/* ---- values ---------------------------------------------------------------------------------- */
+static float run_loss(kl_ctx *ctx, const kl_graph *g, int64_t batch, const float *x, const float *t,
+                      size_t n)
 {
     kl__lane *lane = kl__ctx_lane(ctx, KL__COMPUTE);
     kl_graph *low = kl__graph_lower(g, batch, true, KL_F32, NULL, 0);
@@ -92,7 +96,8 @@ static void values_at_several_batch_sizes(void **state)
                 sum += losses[k].of((double)x[i], (double)t[i]);
             float got = run_loss(ctx, g, batches[b], x, t, (size_t)n);
             if (!(fabs((double)got - sum / n) <= 1e-6 * sum / n))
-                fail_msg("%s of %d samples: %.9g, expected %.9g", losses[k].name, batches[b], (double)got, sum / n);
+                fail_msg("%s of %d samples: %.9g, expected %.9g", losses[k].name, batches[b],
+                         (double)got, sum / n);
         }
         kl_graph_destroy(g);
     }
@@ -119,7 +124,7 @@ static void the_lowered_form_is_a_sum_over_a_count(void **state)
     }
 }
 
-/* ---- gradients -------------------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------- */
 static int which;
 static int build_loss(kl_graph *g, kl_node *const *in, kl_node **out)
 {
@@ -131,7 +136,8 @@ static void gradients_by_input_and_target(void **state)
 {
     (void)state;
     for (which = 0; which < N_LOSSES; which++) {
-        rig_input in[2] = {{.shape = {2, {3, 11}}, .fill = RIG_NORMAL}, {.shape = {2, {3, 11}}, .fill = RIG_UNIFORM, .hi = 1}};
+        rig_input in[2] = {{.shape = {2, {3, 11}}, .fill = RIG_NORMAL},
+                           {.shape = {2, {3, 11}}, .fill = RIG_UNIFORM, .hi = 1}};
         rig_grad_net(losses[which].name, build_loss, in, 2, true);
     }
 }
@@ -149,11 +155,19 @@ static void errors_are_stable(void **state)
     (void)state;
     static const double x[] = {0, 100, -100, 300, -300, 20, -20, 1e-3, NAN};
     static const double t[] = {0.5, 1, 0, 0, 1, 0.25, 0.75, 1, 0.5};
-    rig_case c = {.name = "far out", .op = &kl__op_bce_error, .n_in = 2, .ref = element_reference, .tol = {RIG_ULP, 9}};
+    rig_case c = {.name = "far out",
+                  .op = &kl__op_bce_error,
+                  .n_in = 2,
+                  .ref = element_reference,
+                  .tol = {RIG_ULP, 9}};
     c.in[0] = (rig_input){.shape = {1, {9}}, .fill = RIG_DATA, .data = x};
     c.in[1] = (rig_input){.shape = {1, {9}}, .fill = RIG_DATA, .data = t};
     rig_run(&c);
-    c = (rig_case){.name = "huber", .op = &kl__op_huber_error, .n_in = 1, .attrs = &half, .ref = element_reference,
+    c = (rig_case){.name = "huber",
+                   .op = &kl__op_huber_error,
+                   .n_in = 1,
+                   .attrs = &half,
+                   .ref = element_reference,
                    .tol = {RIG_ULP, 3}};
     c.in[0] = (rig_input){.shape = {1, {9}}, .fill = RIG_DATA, .data = x};
     rig_run(&c);
@@ -166,10 +180,12 @@ static void misuse_is_refused(void **state)
     kl_graph *g = kl_graph_create();
     assert_null(kl_mse(g, kl_input(g, "x", KL_F32, a), kl_input(g, "t", KL_F32, b), NULL));
     assert_int_equal(kl_graph_check(g), KL_E_SHAPE);
-    assert_non_null(strstr(kl_last_error(), "target [N,1] must have the shape of the input, [N,3]"));
+    assert_non_null(
+        strstr(kl_last_error(), "target [N,1] must have the shape of the input, [N,3]"));
     kl_graph_destroy(g);
     g = kl_graph_create();
-    assert_null(kl_huber(g, kl_input(g, "x", KL_F32, a), kl_input(g, "t", KL_F32, a), &(kl_loss_opts){.delta = -1}));
+    assert_null(kl_huber(g, kl_input(g, "x", KL_F32, a), kl_input(g, "t", KL_F32, a),
+                         &(kl_loss_opts){.delta = -1}));
     assert_non_null(strstr(kl_last_error(), "delta is -1"));
     kl_graph_destroy(g);
     g = kl_graph_create();

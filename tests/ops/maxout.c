@@ -42,8 +42,9 @@ static const struct {
     kl_shape x;
     int window;
 } cases[] = {
-    {{4, {2, 6, 5, 7}}, 3},  {{4, {1, 4, 4, 4}}, 2}, {{2, {5, 12}}, 4},        {{2, {3, 5}}, 5},
-    {{3, {2, 8, 33}}, 1},    {{3, {2, 2, 17}}, 2},   {{4, {1, 600, 1, 3}}, 300}, {{4, {9, 64, 16, 16}}, 2},
+    {{4, {2, 6, 5, 7}}, 3},     {{4, {1, 4, 4, 4}}, 2},    {{2, {5, 12}}, 4},
+    {{2, {3, 5}}, 5},           {{3, {2, 8, 33}}, 1},      {{3, {2, 2, 17}}, 2},
+    {{4, {1, 600, 1, 3}}, 300}, {{4, {9, 64, 16, 16}}, 2},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
@@ -52,7 +53,11 @@ static void test_forward(void **state)
     (void)state;
     for (int i = 0; i < 2 * N_CASES; i++) {
         kl_maxout_opts o = {.window = cases[i / 2].window};
-        rig_case c = {.name = "maxout", .op = &kl__op_maxout, .attrs = &o, .n_in = 1, .ref = ref,
+        rig_case c = {.name = "maxout",
+                      .op = &kl__op_maxout,
+                      .attrs = &o,
+                      .n_in = 1,
+                      .ref = ref,
                       .in = {{KL_F32, cases[i / 2].x, RIG_NORMAL, 0, 0, NULL, false}}};
         if (i % 2) /* ties go to the first */
             c.in[0] = (rig_input){KL_F32, cases[i / 2].x, RIG_INTEGER, -1, 1, NULL, false};
@@ -65,9 +70,16 @@ static void test_nan_and_infinity(void **state)
     (void)state;
     static double x[2 * 6 * 37];
     for (int i = 0; i < 2 * 6 * 37; i++)
-        x[i] = i % 11 == 3 ? (double)NAN : i % 3 ? -(double)INFINITY : i % 7 ? i % 5 : (double)INFINITY;
+        x[i] = i % 11 == 3 ? (double)NAN
+               : i % 3     ? -(double)INFINITY
+               : i % 7     ? i % 5
+                           : (double)INFINITY;
     kl_maxout_opts o = {.window = 3};
-    rig_case c = {.name = "maxout NaN", .op = &kl__op_maxout, .attrs = &o, .n_in = 1, .ref = ref,
+    rig_case c = {.name = "maxout NaN",
+                  .op = &kl__op_maxout,
+                  .attrs = &o,
+                  .n_in = 1,
+                  .ref = ref,
                   .in = {{KL_F32, {3, {2, 6, 37}}, RIG_DATA, 0, 0, x, false}}};
     rig_run(&c);
 }
@@ -79,9 +91,14 @@ static void test_backward(void **state)
         kl_maxout_opts o = {.window = cases[i].window};
         kl_shape s = cases[i].x;
         s.dim[1] /= o.window;
-        rig_case c = {.name = "maxout backward", .op = &kl__op_maxout_bwd, .attrs = &o, .n_in = 2, .ref = bwd_ref,
-                      .in = {{KL_F32, s, RIG_NORMAL, 0, 0, NULL, false},
-                             {o.window > 255 ? KL_I32 : KL_U8, s, RIG_INDEX, 0, o.window, NULL, true}}};
+        rig_case c = {
+            .name = "maxout backward",
+            .op = &kl__op_maxout_bwd,
+            .attrs = &o,
+            .n_in = 2,
+            .ref = bwd_ref,
+            .in = {{KL_F32, s, RIG_NORMAL, 0, 0, NULL, false},
+                   {o.window > 255 ? KL_I32 : KL_U8, s, RIG_INDEX, 0, o.window, NULL, true}}};
         rig_run(&c);
     }
 }
@@ -90,7 +107,10 @@ static void test_gradient_and_refusals(void **state)
 {
     (void)state;
     kl_maxout_opts o = {.window = 3};
-    rig_case c = {.name = "maxout", .op = &kl__op_maxout, .attrs = &o, .n_in = 1,
+    rig_case c = {.name = "maxout",
+                  .op = &kl__op_maxout,
+                  .attrs = &o,
+                  .n_in = 1,
                   .in = {{KL_F32, {3, {2, 6, 5}}, RIG_NORMAL, 0, 0, NULL, false}}};
     rig_grad(&c);
     o.window = 4;
@@ -101,7 +121,6 @@ static void test_gradient_and_refusals(void **state)
     c.in[0].dtype = KL_I32;
     rig_refused(&c, "input is i32");
 }
-
 
 static void test_fast_variants_ran(void **state)
 {
@@ -118,10 +137,8 @@ static void test_fast_variants_ran(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forward),
-        cmocka_unit_test(test_nan_and_infinity),
-        cmocka_unit_test(test_backward),
-        cmocka_unit_test(test_gradient_and_refusals),
+        cmocka_unit_test(test_forward),           cmocka_unit_test(test_nan_and_infinity),
+        cmocka_unit_test(test_backward),          cmocka_unit_test(test_gradient_and_refusals),
         cmocka_unit_test(test_fast_variants_ran),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

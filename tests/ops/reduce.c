@@ -88,6 +88,8 @@ static const pattern patterns[] = {
     {{3, {2, 150, 401}}, {0, {0}}},     /* all, two launches */
     {{4, {40, 3, 25, 31}}, {3, {0, 2, 3}}}, /* few outputs, two launches by rows */
     {{2, {5000, 37}}, {1, {0}}},        /* two launches by columns */
+    {{2, {5001, 10}}, {1, {0}}},        /* fewer columns than lanes */
+    {{2, {37, 3}}, {1, {0}}},
     {{3, {2, 3000, 20}}, {1, {1}}},
     {{2, {300, 17}}, {1, {1}}},         /* many short rows */
 };

@@ -1,5 +1,5 @@
-/* reorder: every layout to every other, compared byte by byte in storage, so that halo and pad lanes are seen too. The
- * result's memory holds NaN before. */
+/* reorder: every layout to every other, compared byte by byte in storage, so that halo and pad
+ * lanes are seen too. The result's memory holds NaN before. */
 #include "rig.h"
 
 #include "ops/reorder.h"
@@ -20,8 +20,11 @@ static int64_t place_of(const kl__desc *d, int64_t a, int64_t b, int64_t h, int6
         return ((a * s[1] + b) * s[2] + h) * s[3] + w;
     int64_t blocks = (s[1] + c - 1) / c;
     if (d->layout.kind == KL__NCHWC)
-        return (((a * blocks + b / c) * (s[2] + halo[0] + halo[2]) + h + halo[0]) * (s[3] + halo[1] + halo[3]) + w +
-                halo[1]) * c + b % c;
+        return (((a * blocks + b / c) * (s[2] + halo[0] + halo[2]) + h + halo[0]) *
+                    (s[3] + halo[1] + halo[3]) +
+                w + halo[1]) *
+                   c +
+               b % c;
     return ((((a / c * blocks + b / c) * s[2] + h) * s[3] + w) * c + b % c) * c + a % c;
 }
 
@@ -52,31 +55,38 @@ static void emit_and_run(kl_ctx *ctx, kl__apply *a)
 
 static int n_solo;
 
-static void check(kl_ctx *ctx, kl_shape shape, const kl__layout *from, const kl__layout *to, bool ref)
+static void check(kl_ctx *ctx, kl_shape shape, const kl__layout *from, const kl__layout *to,
+                  bool ref)
 {
     kl_graph *g = kl_graph_create();
     kl_node *x = kl_input(g, "x", KL_F32, shape);
     x->desc.layout = *from;
     kl_node *y = kl__reorder(g, x, to);
     assert_non_null(y);
-    assert_int_equal(kl__choose_variant(y->by, kl__ctx_caps(ctx), ref ? "reorder:ref" : NULL), KL_OK);
+    assert_int_equal(kl__choose_variant(y->by, kl__ctx_caps(ctx), ref ? "reorder:ref" : NULL),
+                     KL_OK);
     n_solo += strcmp(y->by->variant->name, "solo") == 0;
     size_t nx, ny;
-    float *vx = storage(&x->desc, &nx), *want = storage(&y->desc, &ny), *got = malloc((ny + 8) * sizeof *got);
+    float *vx = storage(&x->desc, &nx), *want = storage(&y->desc, &ny),
+          *got = malloc((ny + 8) * sizeof *got);
     assert_non_null(got);
     memset(got, 0xff, (ny + 8) * sizeof *got);
-    kl__mem *mx = kl__mem_create(ctx, nx * sizeof *vx), *my = kl__mem_create(ctx, (ny + 8) * sizeof *got);
+    kl__mem *mx = kl__mem_create(ctx, nx * sizeof *vx),
+            *my = kl__mem_create(ctx, (ny + 8) * sizeof *got);
     kl__lane *lane = kl__ctx_lane(ctx, KL__COMPUTE);
     assert_int_equal(kl__lane_write(lane, (kl__span){mx, 0}, vx, nx * sizeof *vx, NULL), KL_OK);
-    assert_int_equal(kl__lane_write(lane, (kl__span){my, 0}, got, (ny + 8) * sizeof *got, NULL), KL_OK);
+    assert_int_equal(kl__lane_write(lane, (kl__span){my, 0}, got, (ny + 8) * sizeof *got, NULL),
+                     KL_OK);
     x->place = (kl__place){KL__AT_SPAN, {mx, 0}, 0};
     y->place = (kl__place){KL__AT_SPAN, {my, 0}, 0};
     emit_and_run(ctx, y->by);
-    assert_int_equal(kl__lane_read(lane, (kl__span){my, 0}, got, (ny + 8) * sizeof *got, NULL), KL_OK);
+    assert_int_equal(kl__lane_read(lane, (kl__span){my, 0}, got, (ny + 8) * sizeof *got, NULL),
+                     KL_OK);
     for (size_t i = 0; i < ny + 8; i++)
         if (i < ny ? got[i] != want[i] : !isnan(got[i]))
-            fail_msg("%s, %d:%d to %d:%d, element %zu of %zu: got %g, expected %g", y->by->variant->name, (int)from->kind,
-                     from->block, (int)to->kind, to->block, i, ny, (double)got[i], i < ny ? (double)want[i] : (double)NAN);
+            fail_msg("%s, %d:%d to %d:%d, element %zu of %zu: got %g, expected %g",
+                     y->by->variant->name, (int)from->kind, from->block, (int)to->kind, to->block,
+                     i, ny, (double)got[i], i < ny ? (double)want[i] : (double)NAN);
     kl__mem_release(mx);
     kl__mem_release(my);
     free(vx);
@@ -88,7 +98,8 @@ static void check(kl_ctx *ctx, kl_shape shape, const kl__layout *from, const kl_
 static void every_layout_to_every_other(void **state)
 {
     static const char *const widths[] = {NULL, "8", "4"};
-    static const int64_t shapes[][4] = {{2, 17, 5, 7}, {1, 3, 1, 1}, {3, 32, 4, 8}, {2, 1, 6, 33}, {1, 31, 2, 3}};
+    static const int64_t shapes[][4] = {
+        {2, 17, 5, 7}, {1, 3, 1, 1}, {3, 32, 4, 8}, {2, 1, 6, 33}, {1, 31, 2, 3}};
     (void)state;
     for (int i = 0; i < 3; i++) {
         if (widths[i])
@@ -97,14 +108,18 @@ static void every_layout_to_every_other(void **state)
         unsetenv("KILN_VECTOR");
         assert_non_null(ctx);
         int v = kl__ctx_caps(ctx)->vector;
-        const kl__layout all[] = {{KL__PLAIN, 0, {0}},        {KL__NCHWC, v, {0}}, {KL__NCHWC, v, {1, 2, 0, 3}},
-                                  {KL__NCHWC, 1, {2, 1, 1, 0}}, {KL__OIHWC, v, {0}}};
+        const kl__layout all[] = {{KL__PLAIN, 0, {0}},
+                                  {KL__NCHWC, v, {0}},
+                                  {KL__NCHWC, v, {1, 2, 0, 3}},
+                                  {KL__NCHWC, 1, {2, 1, 1, 0}},
+                                  {KL__OIHWC, v, {0}}};
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
             for (size_t from = 0; from < 5; from++)
                 for (size_t to = 0; to < 5; to++)
                     for (int ref = 0; ref < 2; ref++)
-                        check(ctx, kl__shape4(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3]), &all[from],
-                              &all[to], ref);
+                        check(ctx,
+                              kl__shape4(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3]),
+                              &all[from], &all[to], ref);
         assert_true(!kl__ctx_caps(ctx)->solo || n_solo > 0);
         kl_ctx_destroy(ctx);
     }

@@ -34,7 +34,8 @@ static void test_shapes(void **state)
     (void)state;
     for (int i = 0; i < N_CASES; i++) {
         kl_graph *g = kl_graph_create();
-        kl_node *y = kl_reshape(g, kl_input(g, "x", KL_I32, cases[i].x), &(kl_reshape_opts){.shape = cases[i].shape});
+        kl_node *y = kl_reshape(g, kl_input(g, "x", KL_I32, cases[i].x),
+                                &(kl_reshape_opts){.shape = cases[i].shape});
         if (!y || !kl_shape_equal(kl_node_shape(y), cases[i].y))
             fail_msg("case %d: %s", i, kl_last_error());
         assert_int_equal(kl_node_dtype(y), KL_I32);
@@ -48,17 +49,27 @@ static void test_refusals(void **state)
     static const struct {
         kl_shape x, shape;
     } bad[] = {
-        {{4, {KL_BATCH, 3, 4, 5}}, {2, {0, 61}}}, {{4, {KL_BATCH, 3, 4, 5}}, {2, {8, 60}}},
-        {{4, {KL_BATCH, 3, 4, 5}}, {3, {0, -2, 7}}}, {{4, {6, 3, 4, 5}}, {3, {-2, -2, 6}}},
-        {{2, {6, 4}}, {2, {6, -3}}}, {{2, {6, 4}}, {2, {5, 5}}}, {{2, {6, 4}}, {9, {1, 1, 1, 1, 1, 24}}},
+        {{4, {KL_BATCH, 3, 4, 5}}, {2, {0, 61}}},
+        {{4, {KL_BATCH, 3, 4, 5}}, {2, {8, 60}}},
+        {{4, {KL_BATCH, 3, 4, 5}}, {3, {0, -2, 7}}},
+        {{4, {6, 3, 4, 5}}, {3, {-2, -2, 6}}},
+        {{2, {6, 4}}, {2, {6, -3}}},
+        {{2, {6, 4}}, {2, {5, 5}}},
+        {{2, {6, 4}}, {9, {1, 1, 1, 1, 1, 24}}},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         kl_reshape_opts o = {.shape = bad[i].shape};
-        rig_case c = {.name = "refused", .op = &kl__op_reshape, .attrs = &o, .n_in = 1,
+        rig_case c = {.name = "refused",
+                      .op = &kl__op_reshape,
+                      .attrs = &o,
+                      .n_in = 1,
                       .in = {{KL_F32, bad[i].x, RIG_NORMAL, 0, 0, NULL, false}}};
         rig_refused(&c, "does not fit shape");
     }
-    rig_case c = {.name = "refused", .op = &kl__op_flatten, .n_in = 1, .in = {{KL_F32, {0, {0}}, RIG_NORMAL, 0, 0, NULL, false}}};
+    rig_case c = {.name = "refused",
+                  .op = &kl__op_flatten,
+                  .n_in = 1,
+                  .in = {{KL_F32, {0, {0}}, RIG_NORMAL, 0, 0, NULL, false}}};
     rig_refused(&c, "scalar");
 }
 
@@ -67,8 +78,12 @@ static void test_bytes_and_gradients(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         kl_reshape_opts o = {.shape = i == 1 ? (kl_shape){3, {0, 6, -2}} : (kl_shape){1, {-2}}};
-        rig_case c = {.name = "reshape", .op = i == 2 ? &kl__op_flatten : &kl__op_reshape, .attrs = &o, .n_in = 1,
-                      .ref = ref, .in = {{KL_F32, {3, {2, 3, 4}}, RIG_NORMAL, 0, 0, NULL, false}}};
+        rig_case c = {.name = "reshape",
+                      .op = i == 2 ? &kl__op_flatten : &kl__op_reshape,
+                      .attrs = &o,
+                      .n_in = 1,
+                      .ref = ref,
+                      .in = {{KL_F32, {3, {2, 3, 4}}, RIG_NORMAL, 0, 0, NULL, false}}};
         rig_run(&c);
         rig_grad(&c);
     }

@@ -11,11 +11,13 @@ static void ref(const kl__apply *a, const double *const *in, double *const *out)
 {
     const kl_slice_opts *o = a->attrs;
     kl_shape x = a->in[0]->desc.shape, y = a->out[0]->desc.shape;
-    int64_t inner = 1, start = o->start < 0 ? x.dim[o->axis] + o->start : o->start, d = y.dim[o->axis];
+    int64_t inner = 1, start = o->start < 0 ? x.dim[o->axis] + o->start : o->start,
+            d = y.dim[o->axis];
     for (int i = o->axis + 1; i < y.n_dims; i++)
         inner *= y.dim[i];
     for (int64_t i = 0; i < kl_shape_count(y); i++)
-        out[0][i] = in[0][(i / inner / d * x.dim[o->axis] + start + i / inner % d) * inner + i % inner];
+        out[0][i] =
+            in[0][(i / inner / d * x.dim[o->axis] + start + i / inner % d) * inner + i % inner];
 }
 
 static const struct {
@@ -23,9 +25,12 @@ static const struct {
     kl_slice_opts o;
     int64_t size;
 } cases[] = {
-    {{4, {2, 6, 5, 7}}, {.axis = 1, .start = 2, .size = 3}, 3}, {{4, {2, 6, 5, 7}}, {.axis = 3, .start = -3}, 3},
-    {{2, {9, 33}}, {.axis = 0, .start = 8}, 1},                 {{1, {70}}, {.axis = 0, .start = -69, .size = 65}, 65},
-    {{3, {2, 3, 40}}, {.axis = 2}, 40},                         {{3, {2, 3, 4}}, {.axis = 1, .start = 3}, 0},
+    {{4, {2, 6, 5, 7}}, {.axis = 1, .start = 2, .size = 3}, 3},
+    {{4, {2, 6, 5, 7}}, {.axis = 3, .start = -3}, 3},
+    {{2, {9, 33}}, {.axis = 0, .start = 8}, 1},
+    {{1, {70}}, {.axis = 0, .start = -69, .size = 65}, 65},
+    {{3, {2, 3, 40}}, {.axis = 2}, 40},
+    {{3, {2, 3, 4}}, {.axis = 1, .start = 3}, 0},
     {{6, {2, 3, 4, 1, 2, 3}}, {.axis = 2, .start = 1, .size = 2}, 2},
     {{4, {2, 3, 120, 130}}, {.axis = 3, .start = 1, .size = 128}, 128},
 };
@@ -42,7 +47,11 @@ static void test_every_dtype(void **state)
         x = kl__apply_new(g, &kl__op_slice, NULL, &x, 1, &cases[k].o);
         assert_int_equal(kl_node_shape(x).dim[cases[k].o.axis], cases[k].size);
         kl_graph_destroy(g);
-        rig_case c = {.name = "slice", .op = &kl__op_slice, .attrs = &cases[k].o, .n_in = 1, .ref = ref,
+        rig_case c = {.name = "slice",
+                      .op = &kl__op_slice,
+                      .attrs = &cases[k].o,
+                      .n_in = 1,
+                      .ref = ref,
                       .in = {{dtypes[i / N_CASES], cases[k].x, RIG_INTEGER, 0, 200, NULL, false}}};
         rig_run(&c);
     }
@@ -52,7 +61,10 @@ static void test_gradients_and_refusals(void **state)
 {
     (void)state;
     kl_slice_opts o = {.axis = 1, .start = 1, .size = 2};
-    rig_case c = {.name = "slice", .op = &kl__op_slice, .attrs = &o, .n_in = 1,
+    rig_case c = {.name = "slice",
+                  .op = &kl__op_slice,
+                  .attrs = &o,
+                  .n_in = 1,
                   .in = {{KL_F32, {3, {2, 5, 3}}, RIG_NORMAL, 0, 0, NULL, false}}};
     rig_grad(&c);
     o = (kl_slice_opts){.axis = 2, .start = -1};
@@ -91,12 +103,14 @@ static void test_split(void **state)
     kl_graph_destroy(g);
     g = kl_graph_create();
     x = kl_input(g, "x", KL_F32, kl__shape4(KL_BATCH, 6, 4, 4));
-    assert_true(kl_shape_equal(kl_node_shape(kl_slice(g, x, &(kl_slice_opts){.axis = KL_NONE})), kl_node_shape(x)));
-    assert_null(kl_slice(g, x, &(kl_slice_opts){.axis = KL_NONE, .size = 1})); /* not of the batch before it is known */
+    assert_true(kl_shape_equal(kl_node_shape(kl_slice(g, x, &(kl_slice_opts){.axis = KL_NONE})),
+                               kl_node_shape(x)));
+    assert_null(kl_slice(
+        g, x,
+        &(kl_slice_opts){.axis = KL_NONE, .size = 1})); /* not of the batch before it is known */
     assert_int_equal(kl_graph_check(g), KL_E_SHAPE);
     kl_graph_destroy(g);
 }
-
 
 static void test_fast_variants_ran(void **state)
 {

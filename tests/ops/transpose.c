@@ -50,8 +50,13 @@ static void test_every_dtype(void **state)
     static const kl_dtype dtypes[] = {KL_F32, KL_U8, KL_I32, KL_F64, KL_F16};
     for (int i = 0; i < 5 * N_CASES; i++) {
         kl_transpose_opts o = {.perm = cases[i % N_CASES].perm};
-        rig_case c = {.name = "transpose", .op = &kl__op_transpose, .attrs = &o, .n_in = 1, .ref = ref,
-                      .in = {{dtypes[i / N_CASES], cases[i % N_CASES].x, RIG_INTEGER, 0, 250, NULL, false}}};
+        rig_case c = {
+            .name = "transpose",
+            .op = &kl__op_transpose,
+            .attrs = &o,
+            .n_in = 1,
+            .ref = ref,
+            .in = {{dtypes[i / N_CASES], cases[i % N_CASES].x, RIG_INTEGER, 0, 250, NULL, false}}};
         rig_run(&c);
     }
 }
@@ -60,7 +65,10 @@ static void test_gradients_and_refusals(void **state)
 {
     (void)state;
     kl_transpose_opts o = {.perm = {3, {2, 0, 1}}};
-    rig_case c = {.name = "transpose", .op = &kl__op_transpose, .attrs = &o, .n_in = 1,
+    rig_case c = {.name = "transpose",
+                  .op = &kl__op_transpose,
+                  .attrs = &o,
+                  .n_in = 1,
                   .in = {{KL_F32, {3, {2, 3, 4}}, RIG_NORMAL, 0, 0, NULL, false}}};
     rig_grad(&c);
     o.perm.dim[1] = 2;
@@ -83,7 +91,6 @@ static void test_builder(void **state)
     assert_int_equal(kl_graph_check(g), KL_OK);
     kl_graph_destroy(g);
 }
-
 
 static void test_fast_variants_ran(void **state)
 {

@@ -1,4 +1,5 @@
-/* Element-wise ops of one input: accuracy, special values, gradients, and the gradients' own ops. */
+/* Element-wise ops of one input: accuracy, special values, gradients, and the gradients' own ops.
+ */
 #include "rig.h"
 
 #include "ops/eltwise.h"
@@ -18,13 +19,13 @@ static double f32(double v)
     return v > (double)FLT_MAX ? HUGE_VAL : v < -(double)FLT_MAX ? -HUGE_VAL : v;
 }
 
-/* ---- references: of x, or of (x or y, dy); p is the float attribute ------------------------------------- */
+/* ---- references: of x, or of (x or y, dy); p is the float attribute -------------------------- */
 typedef double scalar_fn(double x, double dy, double p, double q);
-#define FN(name, expression)                                                                                          \
-    static double name(double x, double dy, double p, double q)                                                      \
-    {                                                                                                                \
-        (void)dy, (void)p, (void)q;                                                                                  \
-        return expression;                                                                                           \
+#define FN(name, expression)                                                                       \
+    static double name(double x, double dy, double p, double q)                                    \
+    {                                                                                              \
+        (void)dy, (void)p, (void)q;                                                                \
+        return expression;                                                                         \
     }
 static double logistic(double x)
 {
@@ -33,33 +34,36 @@ static double logistic(double x)
 FN(r_relu, x < 0 ? 0 : x)
 FN(r_relu_bwd, x <= 0 ? 0 : dy)
 FN(r_leaky, x < 0 ? p * x : x)
-FN(r_leaky_bwd, x <= 0 ? p *dy : dy)
+FN(r_leaky_bwd, x <= 0 ? p * dy : dy)
 FN(r_elu, x < 0 ? p * expm1(x) : x)
 FN(r_elu_bwd, x <= 0 ? p * exp(x) * dy : dy)
-FN(r_swish, p * x == -HUGE_VAL ? 0 : x * logistic(p * x))
-FN(r_swish_bwd, dy * (fabs(p * x) > 800 ? p * x > 0 : logistic(p * x) * (1 + p * x * logistic(-p * x))))
+FN(r_swish, p *x == -HUGE_VAL ? 0 : x * logistic(p * x))
+FN(r_swish_bwd,
+   dy *(fabs(p *x) > 800 ? p * x > 0 : logistic(p *x) * (1 + p * x * logistic(-p * x))))
 FN(r_sigmoid, logistic(x))
-FN(r_sigmoid_bwd, dy * x * (1 - x))
+FN(r_sigmoid_bwd, dy *x *(1 - x))
 FN(r_tanh, tanh(x))
-FN(r_tanh_bwd, dy * (1 - x * x))
+FN(r_tanh_bwd, dy *(1 - x * x))
 FN(r_softplus, fmax(x, 0) + log1p(exp(-fabs(x))) + 0 * (isnan(x) ? x : 0))
 FN(r_softplus_bwd, dy * -expm1(-x))
 FN(r_exp, exp(x))
 FN(r_log, log(x))
 FN(r_sqrt, sqrt(x))
 FN(r_sqrt_bwd, dy / (2 * x))
-FN(r_square, x * x)
+FN(r_square, x *x)
 FN(r_square_bwd, 2 * x * dy)
 FN(r_neg, -x)
 FN(r_abs, fabs(x))
-FN(r_abs_bwd, x < 0 ? -dy : x > 0 ? dy : x * dy)
-FN(r_scale, p * x + q)
+FN(r_abs_bwd, x<0 ? -dy : x> 0 ? dy : x *dy)
+FN(r_scale, p *x + q)
 
-static const kl_slope_opts slope = {.slope = 0.25f}, negative = {.slope = -0.5f}, beta = {.slope = 1.5f};
+static const kl_slope_opts slope = {.slope = 0.25f}, negative = {.slope = -0.5f},
+                           beta = {.slope = 1.5f};
 static const kl_scale_opts affine = {.scale = 1.5f, .shift = -0.375f};
 
-/** ulp: 4 and the allowance of the built-ins (exp 3, log 3, division 2.5, tanh 5, sqrt 3, log1p 2, expm1 3). Below 0: a
- *  bound of the relative L2 norm, for swish's gradient, which has a zero near beta x = -1.28. */
+/** ulp: 4 and the allowance of the built-ins (exp 3, log 3, division 2.5, tanh 5, sqrt 3, log1p 2,
+ * expm1 3). Below 0: a bound of the relative L2 norm, for swish's gradient, which has a zero near
+ * beta x = -1.28. */
 typedef struct row {
     const kl__op *op;
     scalar_fn *f;
@@ -120,8 +124,15 @@ static void reference(const kl__apply *a, const double *const *in, double *const
 
 static rig_case case_of(const row *r, int n)
 {
-    rig_case c = {.name = "values", .op = r->op, .attrs = r->attrs, .n_in = r->op->min_in, .ref = reference,
-                  .tol = {r->ulp == 0 ? RIG_EXACT : r->ulp < 0 ? RIG_L2 : RIG_ULP, fabs(r->ulp)}};
+    rig_case c = {.name = "values",
+                  .op = r->op,
+                  .attrs = r->attrs,
+                  .n_in = r->op->min_in,
+                  .ref = reference,
+                  .tol = {r->ulp == 0  ? RIG_EXACT
+                          : r->ulp < 0 ? RIG_L2
+                                       : RIG_ULP,
+                          fabs(r->ulp)}};
     c.in[0] = (rig_input){.shape = {1, {n}}, .fill = RIG_UNIFORM, .lo = r->lo, .hi = r->hi};
     c.in[1] = (rig_input){.shape = {1, {n}}, .fill = RIG_NORMAL};
     return c;
@@ -138,9 +149,9 @@ static void every_op_keeps_its_ulp_bound(void **state)
 
 /** NaN, infinities, zeros, the largest numbers, the borders of exp's range; denormals last. */
 static const double specials[] = {
-    NAN, HUGE_VAL, -HUGE_VAL, 0.0, -0.0, FLT_MIN, -FLT_MIN, FLT_MAX, -FLT_MAX,
-    1e20, -1e20, 1e-20, -1e-20, 88.5, -87.25, 89, -89, 104.5, -104.5, 700, -700, 900, -900, 1, -1, 17, -17, 0.5, -0.5,
-    1e-45, -1e-45, 1e-40, -1e-40,
+    NAN,   HUGE_VAL, -HUGE_VAL, 0.0,    -0.0, FLT_MIN, -FLT_MIN, FLT_MAX, -FLT_MAX, 1e20,  -1e20,
+    1e-20, -1e-20,   88.5,      -87.25, 89,   -89,     104.5,    -104.5,  700,      -700,  900,
+    -900,  1,        -1,        17,     -17,  0.5,     -0.5,     1e-45,   -1e-45,   1e-40, -1e-40,
 };
 enum { N_SPECIALS = sizeof specials / sizeof *specials, N_DENORMALS = 4 };
 
@@ -161,14 +172,15 @@ static void special_values_of_forward_ops(void **state)
     }
 }
 
-/** Where y (or x) is NaN the gradient is dy for relu and leaky relu, and NaN for smooth ops; NaN in dy stays NaN where
- *  the slope is not 0. */
+/** Where y (or x) is NaN the gradient is dy for relu and leaky relu, and NaN for smooth ops; NaN in
+ * dy stays NaN where the slope is not 0. */
 static void special_values_of_gradients(void **state)
 {
     (void)state;
-    static const kl__op *const ops[] = {&kl__op_relu_bwd, &kl__op_leaky_relu_bwd, &kl__op_abs_bwd, &kl__op_swish_bwd,
-                                        &kl__op_elu_bwd};
-    static const double x[] = {NAN, HUGE_VAL, -HUGE_VAL, 0.0, -0.0, 1e-30, 1e20, -1e20, 900, -900, 5, 3, -3};
+    static const kl__op *const ops[] = {&kl__op_relu_bwd, &kl__op_leaky_relu_bwd, &kl__op_abs_bwd,
+                                        &kl__op_swish_bwd, &kl__op_elu_bwd};
+    static const double x[] = {NAN,   HUGE_VAL, -HUGE_VAL, 0.0, -0.0, 1e-30, 1e20,
+                               -1e20, 900,      -900,      5,   3,    -3};
     static const double dy[] = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, NAN, HUGE_VAL, 1};
     enum { COUNT = sizeof x / sizeof *x };
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
@@ -206,7 +218,8 @@ static void options_resolve_to_documented_defaults(void **state)
     (void)state;
     kl_graph *g = kl_graph_create();
     kl_node *x = kl_input(g, "x", KL_F32, (kl_shape){2, {KL_BATCH, 3}});
-    kl_node *a = kl_leaky_relu(g, x, NULL), *b = kl_elu(g, x, &(kl_slope_opts){.slope = KL_NONE, .name = "mine"});
+    kl_node *a = kl_leaky_relu(g, x, NULL),
+            *b = kl_elu(g, x, &(kl_slope_opts){.slope = KL_NONE, .name = "mine"});
     kl_node *s = kl_scale(g, x, &(kl_scale_opts){.shift = 2});
     assert_int_equal(kl_graph_check(g), KL_OK);
     assert_true(((const kl_slope_opts *)a->by->attrs)->slope == 0.01f);

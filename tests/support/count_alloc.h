@@ -1,4 +1,5 @@
-/* An allocator that counts, and that can fail at the N-th call. Installed through the library's own hook. */
+/* An allocator that counts, and that can fail at the N-th call. Installed through the library's own
+ * hook. */
 #ifndef SUPPORT_COUNT_ALLOC_H
 #define SUPPORT_COUNT_ALLOC_H
 

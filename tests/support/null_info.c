@@ -95,7 +95,7 @@ uint64_t null_cl_builds(void)
     return N.builds;
 }
 
-/* ---- platforms and devices ----------------------------------------------------------------------- */
+/* ---- platforms and devices ---- */
 
 static cl_int CL_API_CALL get_platforms(cl_uint cap, cl_platform_id *out, cl_uint *n)
 {
@@ -108,7 +108,8 @@ static cl_int CL_API_CALL get_platforms(cl_uint cap, cl_platform_id *out, cl_uin
     return CL_SUCCESS;
 }
 
-static cl_int CL_API_CALL platform_info(cl_platform_id p, cl_platform_info what, size_t cap, void *dst, size_t *ret)
+static cl_int CL_API_CALL platform_info(cl_platform_id p, cl_platform_info what, size_t cap,
+                                        void *dst, size_t *ret)
 {
     size_t i = 0;
     while (i < N.n_device && N.platform_of[i] != p->index)
@@ -120,7 +121,8 @@ static cl_int CL_API_CALL platform_info(cl_platform_id p, cl_platform_info what,
     return n_put_text(what == CL_PLATFORM_NAME ? platform_name(&N.device[i]) : "", cap, dst, ret);
 }
 
-static cl_int CL_API_CALL get_devices(cl_platform_id p, cl_device_type type, cl_uint cap, cl_device_id *out, cl_uint *n)
+static cl_int CL_API_CALL get_devices(cl_platform_id p, cl_device_type type, cl_uint cap,
+                                      cl_device_id *out, cl_uint *n)
 {
     cl_uint found = 0;
     (void)type;
@@ -145,40 +147,67 @@ static cl_int put_ulong(cl_ulong v, size_t cap, void *dst, size_t *ret)
     return n_put(&v, sizeof v, cap, dst, ret);
 }
 
-static cl_int CL_API_CALL device_info(cl_device_id id, cl_device_info what, size_t cap, void *dst, size_t *ret)
+static cl_int CL_API_CALL device_info(cl_device_id id, cl_device_info what, size_t cap, void *dst,
+                                      size_t *ret)
 {
     const null_device *d = &N.device[id->index];
     const size_t group = 1024, items[3] = {1024, 1024, 1024};
     const cl_ulong mib = 1024 * 1024;
     cl_platform_id p = &platforms[N.platform_of[id->index]];
     cl_device_type type = d->type ? d->type : CL_DEVICE_TYPE_CPU;
-    cl_command_queue_properties q = CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE | CL_QUEUE_PROFILING_ENABLE;
+    cl_command_queue_properties q =
+        CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE | CL_QUEUE_PROFILING_ENABLE;
     switch (what) {
-    case CL_DEVICE_TYPE: return n_put(&type, sizeof type, cap, dst, ret);
-    case CL_DEVICE_PLATFORM: return n_put(&p, sizeof p, cap, dst, ret);
-    case CL_DEVICE_NAME: return n_put_text(d->name ? d->name : "null", cap, dst, ret);
-    case CL_DEVICE_VENDOR: return n_put_text(d->vendor ? d->vendor : "none", cap, dst, ret);
-    case CL_DRIVER_VERSION: return n_put_text("1.0", cap, dst, ret);
-    case CL_DEVICE_VERSION: return n_put_text(d->version ? d->version : "OpenCL 1.2 null", cap, dst, ret);
-    case CL_DEVICE_OPENCL_C_VERSION: return n_put_text("OpenCL C 1.2 null", cap, dst, ret);
-    case CL_DEVICE_EXTENSIONS: return n_put_text(d->extensions ? d->extensions : "cl_khr_fp64", cap, dst, ret);
-    case CL_DEVICE_MAX_WORK_ITEM_SIZES: return n_put(items, sizeof items, cap, dst, ret);
-    case CL_DEVICE_MAX_WORK_GROUP_SIZE: return n_put(&group, sizeof group, cap, dst, ret);
-    case CL_DEVICE_QUEUE_PROPERTIES: return n_put(&q, sizeof q, cap, dst, ret);
-    case CL_DEVICE_MAX_COMPUTE_UNITS: return put_uint(d->units ? d->units : 2, cap, dst, ret);
-    case CL_DEVICE_MAX_CLOCK_FREQUENCY: return put_uint(d->clock ? d->clock : 1000, cap, dst, ret);
-    case CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT: return put_uint(d->width ? d->width : 16, cap, dst, ret);
-    case CL_DEVICE_MEM_BASE_ADDR_ALIGN: return put_uint(1024, cap, dst, ret);
-    case CL_DEVICE_COMPILER_AVAILABLE: return put_uint(!d->no_compiler, cap, dst, ret);
-    case CL_DEVICE_ENDIAN_LITTLE: return put_uint(!d->big_endian, cap, dst, ret);
-    case CL_DEVICE_AVAILABLE: return put_uint(CL_TRUE, cap, dst, ret);
-    case CL_DEVICE_HOST_UNIFIED_MEMORY: return put_uint(d->unified, cap, dst, ret);
-    case CL_DEVICE_GLOBAL_MEM_SIZE: return put_ulong(d->memory ? d->memory : 4096 * mib, cap, dst, ret);
-    case CL_DEVICE_MAX_MEM_ALLOC_SIZE: return put_ulong(d->max_alloc ? d->max_alloc : 1024 * mib, cap, dst, ret);
-    case CL_DEVICE_LOCAL_MEM_SIZE: return put_ulong(d->local ? d->local : 65536, cap, dst, ret);
-    case CL_DEVICE_GLOBAL_MEM_CACHE_SIZE: return put_ulong(mib, cap, dst, ret);
-    case CL_DEVICE_MAX_CONSTANT_BUFFER_SIZE: return put_ulong(65536, cap, dst, ret);
-    default: return CL_INVALID_VALUE;
+    case CL_DEVICE_TYPE:
+        return n_put(&type, sizeof type, cap, dst, ret);
+    case CL_DEVICE_PLATFORM:
+        return n_put(&p, sizeof p, cap, dst, ret);
+    case CL_DEVICE_NAME:
+        return n_put_text(d->name ? d->name : "null", cap, dst, ret);
+    case CL_DEVICE_VENDOR:
+        return n_put_text(d->vendor ? d->vendor : "none", cap, dst, ret);
+    case CL_DRIVER_VERSION:
+        return n_put_text("1.0", cap, dst, ret);
+    case CL_DEVICE_VERSION:
+        return n_put_text(d->version ? d->version : "OpenCL 1.2 null", cap, dst, ret);
+    case CL_DEVICE_OPENCL_C_VERSION:
+        return n_put_text("OpenCL C 1.2 null", cap, dst, ret);
+    case CL_DEVICE_EXTENSIONS:
+        return n_put_text(d->extensions ? d->extensions : "cl_khr_fp64", cap, dst, ret);
+    case CL_DEVICE_MAX_WORK_ITEM_SIZES:
+        return n_put(items, sizeof items, cap, dst, ret);
+    case CL_DEVICE_MAX_WORK_GROUP_SIZE:
+        return n_put(&group, sizeof group, cap, dst, ret);
+    case CL_DEVICE_QUEUE_PROPERTIES:
+        return n_put(&q, sizeof q, cap, dst, ret);
+    case CL_DEVICE_MAX_COMPUTE_UNITS:
+        return put_uint(d->units ? d->units : 2, cap, dst, ret);
+    case CL_DEVICE_MAX_CLOCK_FREQUENCY:
+        return put_uint(d->clock ? d->clock : 1000, cap, dst, ret);
+    case CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT:
+        return put_uint(d->width ? d->width : 16, cap, dst, ret);
+    case CL_DEVICE_MEM_BASE_ADDR_ALIGN:
+        return put_uint(1024, cap, dst, ret);
+    case CL_DEVICE_COMPILER_AVAILABLE:
+        return put_uint(!d->no_compiler, cap, dst, ret);
+    case CL_DEVICE_ENDIAN_LITTLE:
+        return put_uint(!d->big_endian, cap, dst, ret);
+    case CL_DEVICE_AVAILABLE:
+        return put_uint(CL_TRUE, cap, dst, ret);
+    case CL_DEVICE_HOST_UNIFIED_MEMORY:
+        return put_uint(d->unified, cap, dst, ret);
+    case CL_DEVICE_GLOBAL_MEM_SIZE:
+        return put_ulong(d->memory ? d->memory : 4096 * mib, cap, dst, ret);
+    case CL_DEVICE_MAX_MEM_ALLOC_SIZE:
+        return put_ulong(d->max_alloc ? d->max_alloc : 1024 * mib, cap, dst, ret);
+    case CL_DEVICE_LOCAL_MEM_SIZE:
+        return put_ulong(d->local ? d->local : 65536, cap, dst, ret);
+    case CL_DEVICE_GLOBAL_MEM_CACHE_SIZE:
+        return put_ulong(mib, cap, dst, ret);
+    case CL_DEVICE_MAX_CONSTANT_BUFFER_SIZE:
+        return put_ulong(65536, cap, dst, ret);
+    default:
+        return CL_INVALID_VALUE;
     }
 }
 

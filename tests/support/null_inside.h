@@ -1,4 +1,5 @@
-/* What the files of the null table share. One lock guards all; n_* functions are called with it held. */
+/* What the files of the null table share. One lock guards all; n_* functions are called with it
+ * held. */
 #ifndef SUPPORT_NULL_INSIDE_H
 #define SUPPORT_NULL_INSIDE_H
 
@@ -10,15 +11,22 @@ typedef struct object {
     int refs;
 } object;
 
-struct _cl_platform_id { int index; };
-struct _cl_device_id { int index; };
-struct _cl_context { object o; cl_device_id device; };
+struct _cl_platform_id {
+    int index;
+};
+struct _cl_device_id {
+    int index;
+};
+struct _cl_context {
+    object o;
+    cl_device_id device;
+};
 struct _cl_command_queue {
     object o;
     cl_context context;
     cl_command_queue_properties properties;
     int number;
-    struct _cl_event *last;    /* in order: the last command; else the last barrier */
+    struct _cl_event *last; /* in order: the last command; else the last barrier */
 };
 struct _cl_mem {
     object o;
@@ -104,9 +112,16 @@ void *n_new(size_t bytes);
 void n_release_event(cl_event e);
 void n_release_mem(cl_mem m);
 void n_release_queue(cl_command_queue q);
+void n_keep_event(cl_event e);
+cl_mem n_held(cl_mem m); /* one reference more */
+/** A command with its dependencies: what the queue orders, and the wait list. */
+cl_event n_begin(cl_command_queue q, const char *call, cl_uint n, const cl_event *wait,
+                 bool barrier);
+/** Into the list; carried out now, or later. orders: what comes in this queue is after it. */
+void n_end(cl_event e, bool orders, cl_event *out);
 void n_mix(cl_mem m, uint64_t tag);
 uint64_t n_tag(cl_mem m);
-bool n_step(void);      /* carries one command out; false: none is ready */
+bool n_step(void);                /* carries one command out; false: none is ready */
 void n_drain(cl_command_queue q); /* NULL: all */
 
 /* The functions of the table, by file. */

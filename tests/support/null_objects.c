@@ -45,11 +45,11 @@ static void *refused(cl_int code, cl_int *err)
     return NULL;
 }
 
-/* ---- contexts and queues ------------------------------------------------------------------------- */
+/* ---- contexts and queues ---- */
 
-static cl_context CL_API_CALL create_context(const cl_context_properties *p, cl_uint n, const cl_device_id *d,
-                                             void(CL_CALLBACK *f)(const char *, const void *, size_t, void *),
-                                             void *user, cl_int *err)
+static cl_context CL_API_CALL create_context(
+    const cl_context_properties *p, cl_uint n, const cl_device_id *d,
+    void(CL_CALLBACK *f)(const char *, const void *, size_t, void *), void *user, cl_int *err)
 {
     (void)p, (void)f, (void)user;
     if (n != 1)
@@ -76,14 +76,16 @@ static cl_int CL_API_CALL release_context(cl_context c)
     return CL_SUCCESS;
 }
 
-static cl_int CL_API_CALL context_info(cl_context c, cl_context_info what, size_t cap, void *dst, size_t *ret)
+static cl_int CL_API_CALL context_info(cl_context c, cl_context_info what, size_t cap, void *dst,
+                                       size_t *ret)
 {
     /* Only what fits is asked for by size of the array, so a larger one is fine. */
-    return what == CL_CONTEXT_DEVICES ? n_put(&c->device, sizeof c->device, cap, dst, ret) : CL_INVALID_VALUE;
+    return what == CL_CONTEXT_DEVICES ? n_put(&c->device, sizeof c->device, cap, dst, ret)
+                                      : CL_INVALID_VALUE;
 }
 
-static cl_command_queue CL_API_CALL create_queue(cl_context c, cl_device_id d, cl_command_queue_properties p,
-                                                 cl_int *err)
+static cl_command_queue CL_API_CALL create_queue(cl_context c, cl_device_id d,
+                                                 cl_command_queue_properties p, cl_int *err)
 {
     if (d != c->device)
         return refused(CL_INVALID_DEVICE, err);
@@ -121,17 +123,22 @@ static cl_int CL_API_CALL release_queue(cl_command_queue q)
     return CL_SUCCESS;
 }
 
-static cl_int CL_API_CALL queue_info(cl_command_queue q, cl_command_queue_info what, size_t cap, void *dst, size_t *ret)
+static cl_int CL_API_CALL queue_info(cl_command_queue q, cl_command_queue_info what, size_t cap,
+                                     void *dst, size_t *ret)
 {
     switch (what) {
-    case CL_QUEUE_CONTEXT: return n_put(&q->context, sizeof q->context, cap, dst, ret);
-    case CL_QUEUE_DEVICE: return n_put(&q->context->device, sizeof q->context->device, cap, dst, ret);
-    case CL_QUEUE_PROPERTIES: return n_put(&q->properties, sizeof q->properties, cap, dst, ret);
-    default: return CL_INVALID_VALUE;
+    case CL_QUEUE_CONTEXT:
+        return n_put(&q->context, sizeof q->context, cap, dst, ret);
+    case CL_QUEUE_DEVICE:
+        return n_put(&q->context->device, sizeof q->context->device, cap, dst, ret);
+    case CL_QUEUE_PROPERTIES:
+        return n_put(&q->properties, sizeof q->properties, cap, dst, ret);
+    default:
+        return CL_INVALID_VALUE;
     }
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------- */
+/* ---- buffers ---- */
 
 void n_mix(cl_mem m, uint64_t tag)
 {
@@ -160,7 +167,8 @@ const uint64_t *null_cl_history(cl_mem m, size_t *n)
     return m->history;
 }
 
-static cl_mem CL_API_CALL create_buffer(cl_context c, cl_mem_flags flags, size_t size, void *host, cl_int *err)
+static cl_mem CL_API_CALL create_buffer(cl_context c, cl_mem_flags flags, size_t size, void *host,
+                                        cl_int *err)
 {
     if (!size)
         return refused(CL_INVALID_BUFFER_SIZE, err);
@@ -209,13 +217,16 @@ static cl_int CL_API_CALL release_mem(cl_mem m)
 static cl_int CL_API_CALL mem_info(cl_mem m, cl_mem_info what, size_t cap, void *dst, size_t *ret)
 {
     switch (what) {
-    case CL_MEM_SIZE: return n_put(&m->size, sizeof m->size, cap, dst, ret);
-    case CL_MEM_CONTEXT: return n_put(&m->context, sizeof m->context, cap, dst, ret);
-    default: return CL_INVALID_VALUE;
+    case CL_MEM_SIZE:
+        return n_put(&m->size, sizeof m->size, cap, dst, ret);
+    case CL_MEM_CONTEXT:
+        return n_put(&m->context, sizeof m->context, cap, dst, ret);
+    default:
+        return CL_INVALID_VALUE;
     }
 }
 
-/* ---- programs ------------------------------------------------------------------------------------ */
+/* ---- programs ---- */
 
 static cl_program new_program(cl_context c)
 {
@@ -225,8 +236,8 @@ static cl_program new_program(cl_context c)
     return p;
 }
 
-static cl_program CL_API_CALL program_from_source(cl_context c, cl_uint n, const char **text, const size_t *len,
-                                                  cl_int *err)
+static cl_program CL_API_CALL program_from_source(cl_context c, cl_uint n, const char **text,
+                                                  const size_t *len, cl_int *err)
 {
     if (n != 1)
         return refused(CL_INVALID_VALUE, err);
@@ -239,8 +250,9 @@ static cl_program CL_API_CALL program_from_source(cl_context c, cl_uint n, const
     return made(p, err);
 }
 
-static cl_program CL_API_CALL program_from_binary(cl_context c, cl_uint n, const cl_device_id *d, const size_t *len,
-                                                  const unsigned char **bin, cl_int *status, cl_int *err)
+static cl_program CL_API_CALL program_from_binary(cl_context c, cl_uint n, const cl_device_id *d,
+                                                  const size_t *len, const unsigned char **bin,
+                                                  cl_int *status, cl_int *err)
 {
     (void)n, (void)d;
     size_t head = sizeof BINARY - 1;
@@ -258,7 +270,8 @@ static cl_program CL_API_CALL program_from_binary(cl_context c, cl_uint n, const
     return made(p, err);
 }
 
-static cl_int CL_API_CALL build_program(cl_program p, cl_uint n, const cl_device_id *d, const char *options,
+static cl_int CL_API_CALL build_program(cl_program p, cl_uint n, const cl_device_id *d,
+                                        const char *options,
                                         void(CL_CALLBACK *f)(cl_program, void *), void *user)
 {
     (void)n, (void)d, (void)f, (void)user;
@@ -286,7 +299,8 @@ static cl_int CL_API_CALL release_program(cl_program p)
     return CL_SUCCESS;
 }
 
-static cl_int CL_API_CALL program_info(cl_program p, cl_program_info what, size_t cap, void *dst, size_t *ret)
+static cl_int CL_API_CALL program_info(cl_program p, cl_program_info what, size_t cap, void *dst,
+                                       size_t *ret)
 {
     size_t head = sizeof BINARY - 1, bytes = head + strlen(p->source);
     if (what == CL_PROGRAM_BINARY_SIZES)
@@ -299,14 +313,14 @@ static cl_int CL_API_CALL program_info(cl_program p, cl_program_info what, size_
     return CL_SUCCESS;
 }
 
-static cl_int CL_API_CALL build_info(cl_program p, cl_device_id d, cl_program_build_info what, size_t cap, void *dst,
-                                     size_t *ret)
+static cl_int CL_API_CALL build_info(cl_program p, cl_device_id d, cl_program_build_info what,
+                                     size_t cap, void *dst, size_t *ret)
 {
     (void)d, (void)what;
     return n_put_text(p->built ? "" : "null: error: the source says so", cap, dst, ret);
 }
 
-/* ---- kernels ------------------------------------------------------------------------------------- */
+/* ---- kernels ---- */
 
 static cl_kernel CL_API_CALL create_kernel(cl_program p, const char *name, cl_int *err)
 {
@@ -364,17 +378,21 @@ static cl_int CL_API_CALL set_arg(cl_kernel k, cl_uint i, size_t size, const voi
     return CL_SUCCESS;
 }
 
-static cl_int CL_API_CALL group_info(cl_kernel k, cl_device_id d, cl_kernel_work_group_info what, size_t cap, void *dst,
-                                     size_t *ret)
+static cl_int CL_API_CALL group_info(cl_kernel k, cl_device_id d, cl_kernel_work_group_info what,
+                                     size_t cap, void *dst, size_t *ret)
 {
     const size_t group = 1024, fixed[3] = {0, 0, 0};
     const cl_ulong none = 0;
     (void)k, (void)d;
     switch (what) {
-    case CL_KERNEL_WORK_GROUP_SIZE: return n_put(&group, sizeof group, cap, dst, ret);
-    case CL_KERNEL_COMPILE_WORK_GROUP_SIZE: return n_put(fixed, sizeof fixed, cap, dst, ret);
-    case CL_KERNEL_LOCAL_MEM_SIZE: return n_put(&none, sizeof none, cap, dst, ret);
-    default: return CL_INVALID_VALUE;
+    case CL_KERNEL_WORK_GROUP_SIZE:
+        return n_put(&group, sizeof group, cap, dst, ret);
+    case CL_KERNEL_COMPILE_WORK_GROUP_SIZE:
+        return n_put(fixed, sizeof fixed, cap, dst, ret);
+    case CL_KERNEL_LOCAL_MEM_SIZE:
+        return n_put(&none, sizeof none, cap, dst, ret);
+    default:
+        return CL_INVALID_VALUE;
     }
 }
 
