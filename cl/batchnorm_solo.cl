@@ -1,6 +1,7 @@
-/* Batch normalisation for CPU-like devices: one work-item per group, plain [N,C,HW] rows taken in vectors along HW
- * (rows) or, for [N,C], along C (cols). Statistics go once over memory: chunks of rows that fit a core's L1 are summed in
- * two passes (the second one from L1) and joined by Chan's formula in fixed order. Bound: memory bandwidth. */
+/* Batch normalisation for CPU-like devices: one work-item per group, plain [N,C,HW] rows taken in
+ * vectors along HW (rows) or, for [N,C], along C (cols). Statistics go once over memory: chunks of
+ * rows that fit a core's L1 are summed in two passes (the second one from L1) and joined by Chan's
+ * formula in fixed order. Bound: memory bandwidth. */
 #include "norm_vec.cl"
 
 float row_sum(global const float *p, int n, float acc)
@@ -48,12 +49,14 @@ float2 row_moments(global const float *p, int n, float mean, float2 acc)
 }
 
 /* chunk: rows taken together. */
-kernel void bn_stats_rows(global const float *x, ulong x_at, global float *mean, ulong mean_at, global float *var,
-                          ulong var_at, global float *kept, ulong kept_at, int N, int C, int HW, int chunk, int biased)
+kernel void bn_stats_rows(global const float *x, ulong x_at, global float *mean, ulong mean_at,
+                          global float *var, ulong var_at, global float *kept, ulong kept_at, int N,
+                          int C, int HW, int chunk, int biased)
 {
     const int c = (int)get_global_id(0);
     const size_t stride = (size_t)C * HW;
-    float shift = 0, mu = 0, m2 = 0, seen = 0; /* mu counts from shift, the first chunk's mean, and so keeps its digits */
+    float shift = 0, mu = 0, m2 = 0,
+          seen = 0; /* mu counts from shift, the first chunk's mean, and so keeps its digits */
     x += x_at + (size_t)c * HW;
     for (int n0 = 0; n0 < N && HW > 0; n0 += chunk) {
         const int n1 = min(N, n0 + chunk);
@@ -66,7 +69,8 @@ kernel void bn_stats_rows(global const float *x, ulong x_at, global float *mean,
         shift = n0 == 0 ? m : shift;
         for (int n = n0; n < n1; n++)
             q = row_moments(x + n * stride, HW, m, q);
-        /* q.x is what rounding left in m: it matters where the mean is large against the deviation */
+        /* q.x is what rounding left in m: it matters where the mean is large against the deviation
+         */
         const float left = q.x / count, d = m - shift - mu + left, f = count / (seen + count);
         mu = fma(d, f, mu);
         m2 += fma(d * d, seen * f, fma(-left, q.x, q.y));
@@ -78,8 +82,9 @@ kernel void bn_stats_rows(global const float *x, ulong x_at, global float *mean,
     kept[kept_at + c] = m2 / (biased || n < 2 ? n : n - 1);
 }
 
-kernel void bn_stats_cols(global const float *x, ulong x_at, global float *mean, ulong mean_at, global float *var,
-                          ulong var_at, global float *kept, ulong kept_at, int N, int C, int chunk, int biased)
+kernel void bn_stats_cols(global const float *x, ulong x_at, global float *mean, ulong mean_at,
+                          global float *var, ulong var_at, global float *kept, ulong kept_at, int N,
+                          int C, int chunk, int biased)
 {
     const int c = (int)get_global_id(0) * VN, lanes = min(VN, C - c);
     VF shift = (VF)0, mu = (VF)0, m2 = (VF)0;
@@ -111,11 +116,13 @@ kernel void bn_stats_cols(global const float *x, ulong x_at, global float *mean,
     vstore_tail(k, kept + kept_at + c, lanes);
 }
 
-/* y = (x - mean) / sqrt(var + eps) w + b; has: 1 w, 2 b. Item (c, k): rows k span .. of channel c. */
-kernel void bn_apply_rows(global const float *x, ulong x_at, global const float *mean, ulong mean_at,
-                          global const float *var, ulong var_at, global const float *w, ulong w_at,
-                          global const float *b, ulong b_at, global float *y, ulong y_at, int N, int C, int HW,
-                          int span, float eps, int has)
+/* y = (x - mean) / sqrt(var + eps) w + b; has: 1 w, 2 b. Item (c, k): rows k span .. of channel c.
+ */
+kernel void bn_apply_rows(global const float *x, ulong x_at, global const float *mean,
+                          ulong mean_at, global const float *var, ulong var_at,
+                          global const float *w, ulong w_at, global const float *b, ulong b_at,
+                          global float *y, ulong y_at, int N, int C, int HW, int span, float eps,
+                          int has)
 {
     const int c = (int)get_global_id(0), n0 = (int)get_global_id(1) * span, n1 = min(N, n0 + span);
     const float a = (has & 1 ? w[w_at + c] : 1) / sqrt(var[var_at + c] + eps);
@@ -138,16 +145,18 @@ kernel void bn_apply_rows(global const float *x, ulong x_at, global const float 
     }
 }
 
-kernel void bn_apply_cols(global const float *x, ulong x_at, global const float *mean, ulong mean_at,
-                          global const float *var, ulong var_at, global const float *w, ulong w_at,
-                          global const float *b, ulong b_at, global float *y, ulong y_at, int N, int C, int span,
-                          float eps, int has)
+kernel void bn_apply_cols(global const float *x, ulong x_at, global const float *mean,
+                          ulong mean_at, global const float *var, ulong var_at,
+                          global const float *w, ulong w_at, global const float *b, ulong b_at,
+                          global float *y, ulong y_at, int N, int C, int span, float eps, int has)
 {
     const int c = (int)get_global_id(0) * VN, lanes = min(VN, C - c);
     const int n0 = (int)get_global_id(1) * span, n1 = min(N, n0 + span);
     const VF one = (VF)1, zero = (VF)0;
-    const VF a = (has & 1 ? VLDN(w + w_at + c, lanes, 0) : one) / sqrt(VLDN(var + var_at + c, lanes, 1) + eps);
-    const VF mu = VLDN(mean + mean_at + c, lanes, 0), shift = has & 2 ? VLDN(b + b_at + c, lanes, 0) : zero;
+    const VF a = (has & 1 ? VLDN(w + w_at + c, lanes, 0) : one) /
+                 sqrt(VLDN(var + var_at + c, lanes, 1) + eps);
+    const VF mu = VLDN(mean + mean_at + c, lanes, 0),
+             shift = has & 2 ? VLDN(b + b_at + c, lanes, 0) : zero;
     for (int n = n0; n < n1; n++) {
         const size_t at = (size_t)n * C + c;
         const VF v = fma(VLDN(x + x_at + at, lanes, 0) - mu, a, shift);

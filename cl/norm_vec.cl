@@ -1,5 +1,5 @@
-/* Vectors of the SOLO kernels for normalisation, softmax and optimizers, and the tree sum of the ref kernels.
- * Widths are explicit: no driver's auto-vectoriser is relied on. */
+/* Vectors of the SOLO kernels for normalisation, softmax and optimizers, and the tree sum of the
+ * ref kernels. Widths are explicit: no driver's auto-vectoriser is relied on. */
 #ifndef KL_NORM_VEC_CL
 #define KL_NORM_VEC_CL
 
@@ -79,11 +79,12 @@ VI vload_tail_int(global const int *p, int n, int fill)
 #define VLDN(p, n, fill) ((n) >= VN ? VLD(p) : vload_tail(p, n, fill))
 #define VLDN_INT(p, n, fill) ((n) >= VN ? VLD(p) : vload_tail_int(p, n, fill))
 
-/* A long sum by one work-item: term k goes into `part`, and every 64th moves it to `sum`; add both at the end. */
-#define CHUNKED(sum, part, k)                                                                                          \
-    if (((k) & 63) == 63) {                                                                                            \
-        sum += part;                                                                                                   \
-        part = 0;                                                                                                      \
+/* A long sum by one work-item: term k goes into `part`, and every 64th moves it to `sum`; add both
+ * at the end. */
+#define CHUNKED(sum, part, k)                                                                      \
+    if (((k)&63) == 63) {                                                                          \
+        sum += part;                                                                               \
+        part = 0;                                                                                  \
     }
 
 /* Sum over the group, the same for all its items. Every item must come here. s: LS numbers. */

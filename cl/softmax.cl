@@ -1,16 +1,17 @@
-/* Softmax and its logarithm over K of [outer, K, inner], and their gradients, for any device: one work-item per row,
- * T in float or double. Stable by the row's maximum; a NaN or a row without finite values gives NaN. Bound: memory,
- * three readings of a row, of which a cache serves two. */
+/* Softmax and its logarithm over K of [outer, K, inner], and their gradients, for any device: one
+ * work-item per row, T in float or double. Stable by the row's maximum; a NaN or a row without
+ * finite values gives NaN. Bound: memory, three readings of a row, of which a cache serves two. */
 #include "norm_vec.cl"
 
-#define ROW                                                                                                            \
-    const size_t i = get_global_id(0);                                                                                 \
-    if (i >= (size_t)outer * inner)                                                                                    \
-        return;                                                                                                        \
+#define ROW                                                                                        \
+    const size_t i = get_global_id(0);                                                             \
+    if (i >= (size_t)outer * inner)                                                                \
+        return;                                                                                    \
     const size_t at = i / inner * K * inner + i % inner
 
 /* y may be x. */
-kernel void softmax_ref(global const T *x, ulong x_at, global T *y, ulong y_at, int outer, int K, int inner, int log_)
+kernel void softmax_ref(global const T *x, ulong x_at, global T *y, ulong y_at, int outer, int K,
+                        int inner, int log_)
 {
     ROW;
     x += x_at + at;
@@ -31,8 +32,8 @@ kernel void softmax_ref(global const T *x, ulong x_at, global T *y, ulong y_at, 
 }
 
 /* dx = y (dy - sum of dy y); of the logarithm: dx = dy - exp(y) sum of dy. dx may be dy. */
-kernel void softmax_bwd_ref(global const T *y, ulong y_at, global const T *dy, ulong dy_at, global T *dx, ulong dx_at,
-                            int outer, int K, int inner, int log_)
+kernel void softmax_bwd_ref(global const T *y, ulong y_at, global const T *dy, ulong dy_at,
+                            global T *dx, ulong dx_at, int outer, int K, int inner, int log_)
 {
     ROW;
     y += y_at + at;

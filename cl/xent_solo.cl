@@ -1,14 +1,16 @@
-/* Softmax cross-entropy for CPU-like devices: one work-item per group takes `span` samples and leaves one partial sum of
- * losses and one of weights; vectors along K where a sample's logits are contiguous (rows), else along samples (cols).
- * Definitions: xent.cl. Bound: the exponential, then memory. */
+/* Softmax cross-entropy for CPU-like devices: one work-item per group takes `span` samples and
+ * leaves one partial sum of losses and one of weights; vectors along K where a sample's logits are
+ * contiguous (rows), else along samples (cols). Definitions: xent.cl. Bound: the exponential, then
+ * memory. */
 #include "norm_vec.cl"
 #include "xent_mode.cl"
 
 #define TAIL(j) min(VN, K - (j))
 
-/* Lanes j .. j + VN of sum-to-be a (xent.cl) for a contiguous sample; lanes past K are 0. own: the label's weight. */
-VF row_coefficients(global const LABEL *t, global const float *cw, float own, int label, int j, int K, float e,
-                    int mode)
+/* Lanes j .. j + VN of sum-to-be a (xent.cl) for a contiguous sample; lanes past K are 0. own: the
+ * label's weight. */
+VF row_coefficients(global const LABEL *t, global const float *cw, float own, int label, int j,
+                    int K, float e, int mode)
 {
     const int n = TAIL(j);
     float c[VN];
@@ -34,7 +36,8 @@ VF row_coefficients(global const LABEL *t, global const float *cw, float own, in
     return a;
 }
 
-float row_label(global const LABEL *t, global const float *cw, int K, int ignore, int mode, int *label)
+float row_label(global const LABEL *t, global const float *cw, int K, int ignore, int mode,
+                int *label)
 {
     int y = 0;
 #ifdef SOFT
@@ -78,9 +81,10 @@ float row_exp_sum(global const float *p, int K, float m)
     return VSUM(s);
 }
 
-kernel void xent_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at, global const float *cw,
-                      ulong cw_at, global float *loss, ulong loss_at, global float *weight, ulong weight_at, int outer,
-                      int K, int span, float e, int ignore, int mode)
+kernel void xent_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
+                      global const float *cw, ulong cw_at, global float *loss, ulong loss_at,
+                      global float *weight, ulong weight_at, int outer, int K, int span, float e,
+                      int ignore, int mode)
 {
     const int g = (int)get_global_id(0), n0 = g * span, n1 = min(outer, n0 + span);
     float sum = 0, total = 0;
@@ -116,9 +120,10 @@ kernel void xent_rows(global const float *x, ulong x_at, global const LABEL *t, 
     weight[weight_at + g] = total;
 }
 
-kernel void xent_bwd_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at, global const float *cw,
-                          ulong cw_at, global const float *d, ulong d_at, global float *dx, ulong dx_at, int outer,
-                          int K, int span, float e, int ignore, int mode)
+kernel void xent_bwd_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
+                          global const float *cw, ulong cw_at, global const float *d, ulong d_at,
+                          global float *dx, ulong dx_at, int outer, int K, int span, float e,
+                          int ignore, int mode)
 {
     const int n0 = (int)get_global_id(0) * span, n1 = min(outer, n0 + span);
     const float scale = d[d_at];
