@@ -5,6 +5,12 @@
 #include "rng.cl"
 #include "step.cl"
 
+/* Wide products: one instruction for the low and the high half, where mul_hi() goes lane by lane.
+ */
+#define VL VCAT(ulong, VN)
+#define TO_VL VCAT(convert_ulong, VN)
+#define TO_VU VCAT(convert_uint, VN)
+
 /* Lanes a0 b0 a1 b1 ... of two vectors, in two vectors. */
 #define INTERLEAVE(lo_, hi_, a, b)                                                                 \
     lo_.even = (a).lo;                                                                             \
@@ -27,10 +33,6 @@ kernel void dropout_solo(global const float *x, ulong x_at, global float *y, ulo
     const ulong first = (ulong)step[KL_STEP_FIRST_LO] | (ulong)step[KL_STEP_FIRST_HI] << 32;
     const ulong base = first * per_sample,
                 begin = base / (4 * VN) * (4 * VN) + get_global_id(0) * (ulong)span;
-    uint lane_[VN];
-    for (int l = 0; l < VN; l++)
-        lane_[l] = (uint)l;
-    const VU lane = VLD(lane_);
     for (int g = 0; g < span; g += 4 * VN) {
         const ulong i0 = begin + g;
         const long j = (long)(i0 - base);
@@ -45,12 +47,13 @@ kernel void dropout_solo(global const float *x, ulong x_at, global float *y, ulo
             continue;
         }
         /* VN divides the first block's number, so no carry leaves the low word within a vector */
-        VU a = (VU)(uint)(i0 >> 2) + lane, b = (VU)(uint)(i0 >> 34), c = (VU)stream, d = (VU)when;
+        VU a = (VU)(uint)(i0 >> 2) + TO_VU(LANE), b = (VU)(uint)(i0 >> 34), c = (VU)stream,
+           d = (VU)when;
         uint p = k0, q = k1;
 #pragma unroll
         for (int r = 0; r < 10; r++) {
-            const VU h0 = mul_hi((VU)0xD2511F53u, a), l0 = a * 0xD2511F53u;
-            const VU h1 = mul_hi((VU)0xCD9E8D57u, c), l1 = c * 0xCD9E8D57u;
+            const VL m0 = TO_VL(a) * 0xD2511F53u, m1 = TO_VL(c) * 0xCD9E8D57u;
+            const VU h0 = TO_VU(m0 >> 32), l0 = TO_VU(m0), h1 = TO_VU(m1 >> 32), l1 = TO_VU(m1);
             a = h1 ^ b ^ p;
             b = l1;
             c = h0 ^ d ^ q;

@@ -19,6 +19,15 @@
 #define VU VCAT(uint, VN)
 #define VLD(p) VCAT(vload, VN)(0, p)
 #define VST(v, p) VCAT(vstore, VN)(v, 0, p)
+#if VN == 16 /* the number of each lane */
+#define LANE ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+#elif VN == 8
+#define LANE ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+#else
+#define LANE ((int4)(0, 1, 2, 3))
+#endif
+/* v with 0 in the lanes from n on. */
+#define FIRST(v, n) (LANE < (VI)(n) ? (v) : (VF)0)
 /* The larger one; a NaN never wins, and comes back through the exponential that follows. */
 #define VMAX2(a, b) ((b) > (a) ? (b) : (a))
 

@@ -30,11 +30,7 @@ kernel void softmax_rows(global const float *x, ulong x_at, global float *y, ulo
         VF last = (VF)0; /* lanes past the end stay out of the sum, even where m is not finite */
         if (rest > 0) {
             last = exp(vload_tail(p + j, rest, 0) - m);
-            float t[VN];
-            VST(last, t);
-            for (int l = rest; l < VN; l++)
-                t[l] = 0;
-            sv += VLD(t);
+            sv += FIRST(last, rest);
         }
         const float s = VSUM(sv), r = 1 / s, ls = log(s);
         for (j = 0; j + VN <= K; j += VN)

@@ -68,16 +68,6 @@ VF col_exp_sum(global const float *x, int lanes, int K, int inner, VF m)
     return s;
 }
 
-/* Lanes from `lanes` on become 0. */
-VF first_lanes(VF v, int lanes)
-{
-    float t[VN];
-    VST(v, t);
-    for (int l = lanes; l < VN; l++)
-        t[l] = 0;
-    return VLD(t);
-}
-
 /* Item (g, o): columns g span ... of outer index o; partial sum o groups + g. span is a multiple of
  * VN. */
 kernel void xent_cols(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
@@ -103,8 +93,8 @@ kernel void xent_cols(global const float *x, ulong x_at, global const LABEL *t, 
             v += a == 0 ? (VF)0 : a * nll;
         }
         v = s.wrong ? (VF)NAN : isnan(ls) ? ls : v;
-        sum += first_lanes(s.ignored ? (VF)0 : v, lanes);
-        total += first_lanes(s.ignored ? (VF)0 : mode & XENT_COUNT ? (VF)1 : s.own, lanes);
+        sum += FIRST(s.ignored ? (VF)0 : v, lanes);
+        total += FIRST(s.ignored ? (VF)0 : mode & XENT_COUNT ? (VF)1 : s.own, lanes);
     }
     loss[loss_at + part] = VSUM(sum);
     weight[weight_at + part] = VSUM(total);
