@@ -1,10 +1,10 @@
 /* Optimizer rules over arenas: one launch updates all parameters. Arenas are P floats, P a multiple
  * of 64; every block of 64 belongs to a group, whose row of the table is {learning-rate factor,
- * weight decay, trained, 0}. The gradient is divided by weight[0] and multiplied by clip[1]. Each
- * rule is written once, for scalars (ref: one work-item per element, T in float or double) and
- * vectors (solo: one work-item per group takes `span` blocks). Bound: memory, 20 to 28 bytes per
- * element and state. Formulas: conventions of PyTorch and (KERAS) Keras; p are the host's scalars
- * per step. */
+ * weight decay, trained, 0}. The gradient is divided by weight[0] and multiplied by clip[1];
+ * where the norm clip[0] is not finite nothing moves. Each rule is written once, for scalars (ref:
+ * one work-item per element, T in float or double) and vectors (solo: one work-item per group takes
+ * `span` blocks). Bound: memory, 20 to 28 bytes per element and state. Formulas: conventions of
+ * PyTorch and (KERAS) Keras; p are the host's scalars per step. */
 #include "norm_vec.cl"
 #include "step.cl"
 
@@ -149,7 +149,7 @@ RULES(VF, vec)
         if (i >= (size_t)P)                                                                        \
             return;                                                                                \
         global const T *row = table + table_at + 4 * (size_t)groups[groups_at + i / 64];           \
-        if (row[2] == 0)                                                                           \
+        if (row[2] == 0 || !isfinite(clip[clip_at]))                                               \
             return;                                                                                \
         rule_one r;                                                                                \
         MAKE(r, T, row);                                                                           \
@@ -185,7 +185,7 @@ REF(rmsprop, RMSPROP_STATES)
             const int group = groups[groups_at + k];                                               \
             if (group != last) {                                                                   \
                 global const T *row = table + table_at + 4 * group;                                \
-                trained = row[2] != 0;                                                             \
+                trained = row[2] != 0 && isfinite(clip[clip_at]);                                  \
                 last = group;                                                                      \
                 MAKE(r, VF, row);                                                                  \
             }                                                                                      \

@@ -1,15 +1,17 @@
 /* reshape and flatten: the same bytes under another shape. No launch, no copy. */
 #include "ops/op.h"
 
+#include "base/mem.h"
+
 enum { REST = -2 };
 
-/** Product of the dimensions from `first` on, those below zero left out. */
+/** Product of the dimensions from `first` on, those below zero left out; -1 where it does not fit. */
 static int64_t product(kl_shape s, int first)
 {
     int64_t n = 1;
     for (int i = first; i < s.n_dims; i++)
-        if (s.dim[i] >= 0)
-            n *= s.dim[i];
+        if (s.dim[i] >= 0 && !kl__mul64(n, s.dim[i], &n))
+            return -1;
     return n;
 }
 

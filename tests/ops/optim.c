@@ -253,7 +253,7 @@ static void reference(const kl__apply *a, const double *const *in, double *const
         double x = w[i], d = g[i] * scale, s[3] = {0, 0, 0};
         for (int k = 0; k < n; k++)
             s[k] = in[2 + k][i];
-        if (row[2] != 0) {
+        if (row[2] != 0 && isfinite(in[5 + n][0])) {
             if (keras || o->decoupled)
                 x -= x * row[1] * lr;
             else
@@ -352,6 +352,24 @@ static void test_every_flag(void **state)
         }
 }
 
+/* A step whose gradient is not finite changes neither weights nor states. */
+static void test_norm_that_is_not_finite(void **state)
+{
+    (void)state;
+    const kl__op *const ops[] = {&kl__op_sgd, &kl__op_adam, &kl__op_rmsprop};
+    const double bad[2][2] = {{NAN, NAN}, {INFINITY, 0}};
+    for (size_t k = 0; k < COUNT(ops); k++)
+        for (int b = 0; b < 2; b++) {
+            kl__optim o = {.momentum = k == 1 ? 0 : 0.8f};
+            kl__optim_defaults(ops[k], &o);
+            rig_case c = case_of(ops[k], &o, 128);
+            c.in[c.n_in - 1].data = bad[b];
+            c.tol.kind = RIG_EXACT;
+            current_step = c.step;
+            rig_run(&c);
+        }
+}
+
 static void test_states_and_scalars(void **state)
 {
     (void)state;
@@ -429,9 +447,13 @@ static void test_fast_variants_ran(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_values),      cmocka_unit_test(test_every_flag),
-        cmocka_unit_test(test_states_and_scalars), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_tree_add),           cmocka_unit_test(test_fast_variants_ran),
+        cmocka_unit_test(test_golden_values),
+        cmocka_unit_test(test_every_flag),
+        cmocka_unit_test(test_norm_that_is_not_finite),
+        cmocka_unit_test(test_states_and_scalars),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_tree_add),
+        cmocka_unit_test(test_fast_variants_ran),
     };
     ctx = kl_ctx_create(NULL);
     if (!ctx) {
