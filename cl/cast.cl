@@ -1,4 +1,5 @@
-/* cast: y = scale x + shift, x of any storage type. Bound by memory: 1 to 8 bytes read and 4 written an element. */
+/* cast: y = scale x + shift, x of any storage type. Bound by memory: 1 to 8 bytes read and 4
+ * written an element. */
 #include "common.cl"
 
 #ifndef SRC /* storage type of x: uchar, int, half, float, double */
@@ -19,7 +20,8 @@
 #endif
 #define TV KL_JOIN2(T, VN)
 
-kernel void cast_ref(global const SRC *x, ulong x_at, float scale, float shift, global T *y, ulong y_at, uint n)
+kernel void cast_ref(global const SRC *x, ulong x_at, float scale, float shift, global T *y,
+                     ulong y_at, uint n)
 {
     const uint i = (uint)get_global_id(0);
     if (i < n)
@@ -27,15 +29,17 @@ kernel void cast_ref(global const SRC *x, ulong x_at, float scale, float shift, 
 }
 
 /* A work-item takes `chunk` elements. */
-kernel void cast_solo(global const SRC *x, ulong x_at, float scale, float shift, global T *y, ulong y_at, int n,
-                      int chunk)
+kernel void cast_solo(global const SRC *x, ulong x_at, float scale, float shift, global T *y,
+                      ulong y_at, int n, int chunk)
 {
     const int first = (int)get_global_id(0) * chunk, end = min(n - first, chunk) + first;
     global const SRC *from = x + x_at;
     global T *to = y + y_at;
     int i = first;
-    for (; i <= end - VN; i += VN)
-        KL_JOIN2(vstore, VN)(fma(KL_JOIN2(convert_, TV)(LOAD_V(from + i)), (TV)(T)scale, (TV)(T)shift), 0, to + i);
+    for (; i <= end - VN; i += VN) {
+        const TV v = KL_JOIN2(convert_, TV)(LOAD_V(from + i));
+        KL_JOIN2(vstore, VN)(fma(v, (TV)(T)scale, (TV)(T)shift), 0, to + i);
+    }
     for (; i < end; i++)
         to[i] = fma((T)LOAD(from + i), (T)scale, (T)shift);
 }

@@ -1,5 +1,6 @@
-/* One register tile of conv2d_solo.cl: KB blocks of V output channels times P pixels of a row. Included once for each
- * tile width; the accumulators must never reach memory inside the loops, hence constant bounds everywhere. */
+/* One register tile of conv2d_solo.cl: KB blocks of V output channels times P pixels of a row.
+ * Included once for each tile width; the accumulators must never reach memory inside the loops,
+ * hence constant bounds everywhere. */
 #ifndef P
 #define P 4 /* pixels of the tile */
 #define TILE conv2d_tile
@@ -7,17 +8,18 @@
 #ifndef VF
 #define V 4 /* lanes of a vector, channels of a block */
 #define VF float4
-#define XB V  /* channels of a block of x: V or 1 */
-#define KB 2  /* blocks of output channels of the tile */
-#define SW 1  /* step in x from pixel to pixel */
-#define CU 4  /* channels per unrolled round */
+#define XB V /* channels of a block of x: V or 1 */
+#define KB 2 /* blocks of output channels of the tile */
+#define SW 1 /* step in x from pixel to pixel */
+#define CU 4 /* channels per unrolled round */
 #endif
 
-/* x: the tile's first pixel at tap 0. nc: channels to add up (XB 1: planes `cx` apart; else lanes of one block).
- * Taps: nh x nw, (xh, xw) apart in x and (wh, ww) apart in w. wk: from one block of output channels to the next in w;
- * yk and yx: between blocks and pixels of y. */
-static inline __attribute__((always_inline, unused)) void TILE(global const float *x, global const float *w, global float *y, const VF *start, int first,
-                        int nc, int cx, int nh, int nw, int xh, int xw, int wh, int ww, int wk, int yk, int yx)
+/* x: the tile's first pixel at tap 0. nc: channels to add up (XB 1: planes `cx` apart; else lanes
+ * of one block). Taps: nh x nw, (xh, xw) apart in x and (wh, ww) apart in w. wk: from one block of
+ * output channels to the next in w; yk and yx: between blocks and pixels of y. */
+static inline __attribute__((always_inline, unused)) void
+TILE(global const float *x, global const float *w, global float *y, const VF *start, int first,
+     int nc, int cx, int nh, int nw, int xh, int xw, int wh, int ww, int wk, int yk, int yx)
 {
     VF acc[KB][P];
 #pragma unroll

@@ -1,5 +1,6 @@
-/* Padding and cutting of up to six axes: y[o] = x[map(o - before)] where the axis maps to itself inside the input, and
- * outside to a constant, its mirror image without the edge, or the edge. Bound: memory bandwidth. */
+/* Padding and cutting of up to six axes: y[o] = x[map(o - before)] where the axis maps to itself
+ * inside the input, and outside to a constant, its mirror image without the edge, or the edge.
+ * Bound: memory bandwidth. */
 #include "common.cl"
 
 #ifndef E /* element type: float, double, int, uchar, f16 as ushort, its constant given as bits */
@@ -31,9 +32,9 @@ inline int pad_map(int i, int d, int fill)
 }
 
 /* o* output extents, d* input extents, b* amounts before. One item per output element. */
-kernel void pad_ref(global const E *restrict x, ulong xo, global E *restrict y, ulong yo, int n, int fill, float value,
-                    int o1, int o2, int o3, int o4, int o5, int d0, int d1, int d2, int d3, int d4, int d5, int b0,
-                    int b1, int b2, int b3, int b4, int b5)
+kernel void pad_ref(global const E *restrict x, ulong xo, global E *restrict y, ulong yo, int n,
+                    int fill, float value, int o1, int o2, int o3, int o4, int o5, int d0, int d1,
+                    int d2, int d3, int d4, int d5, int b0, int b1, int b2, int b3, int b4, int b5)
 {
     int id = (int)get_global_id(0), i = id;
     if (id >= n)
@@ -47,9 +48,10 @@ kernel void pad_ref(global const E *restrict x, ulong xo, global E *restrict y, 
     int i2 = pad_map(i % o2 - b2, d2, fill);
     i /= o2;
     int i1 = pad_map(i % o1 - b1, d1, fill), i0 = pad_map(i / o1 - b0, d0, fill);
-    y[yo + (ulong)id] = (i0 | i1 | i2 | i3 | i4 | i5) < 0
-                            ? (E)value
-                            : x[xo + (ulong)(((((i0 * d1 + i1) * d2 + i2) * d3 + i3) * d4 + i4) * d5 + i5)];
+    y[yo + (ulong)id] =
+        (i0 | i1 | i2 | i3 | i4 | i5) < 0
+            ? (E)value
+            : x[xo + (ulong)(((((i0 * d1 + i1) * d2 + i2) * d3 + i3) * d4 + i4) * d5 + i5)];
 }
 
 inline void fill_run(global E *q, int n, E v)
@@ -62,9 +64,10 @@ inline void fill_run(global E *q, int n, E v)
 }
 
 /* An item: `per` rows (runs of the last axis) of the output. */
-kernel void pad_solo(global const E *restrict x, ulong xo, global E *restrict y, ulong yo, int rows, int per, int fill,
-                     float value, int o1, int o2, int o3, int o4, int o5, int d0, int d1, int d2, int d3, int d4,
-                     int d5, int b0, int b1, int b2, int b3, int b4, int b5)
+kernel void pad_solo(global const E *restrict x, ulong xo, global E *restrict y, ulong yo, int rows,
+                     int per, int fill, float value, int o1, int o2, int o3, int o4, int o5, int d0,
+                     int d1, int d2, int d3, int d4, int d5, int b0, int b1, int b2, int b3, int b4,
+                     int b5)
 {
     int r = (int)get_global_id(0) * per, end = min(r + per, rows);
     int lo = clamp(b5, 0, o5), hi = clamp(b5 + d5, lo, o5); /* the part that is copied */
@@ -82,7 +85,8 @@ kernel void pad_solo(global const E *restrict x, ulong xo, global E *restrict y,
             fill_run(q, o5, (E)value);
             continue;
         }
-        global const E *restrict p = x + xo + (ulong)(((((i0 * d1 + i1) * d2 + i2) * d3 + i3) * d4 + i4) * d5);
+        global const E *restrict p =
+            x + xo + (ulong)(((((i0 * d1 + i1) * d2 + i2) * d3 + i3) * d4 + i4) * d5);
         if (fill == FILL_CONSTANT) {
             fill_run(q, lo, (E)value);
             fill_run(q + hi, o5 - hi, (E)value);
@@ -100,10 +104,10 @@ kernel void pad_solo(global const E *restrict x, ulong xo, global E *restrict y,
     }
 }
 
-/* Gradient of reflect or edge along one axis: dx [outer,d,inner] gathers the places of dy [outer,o,inner] that copied
- * it, from low to high. One item per element of dx. */
-kernel void pad_bwd_ref(global const E *restrict dy, ulong dyo, global E *restrict dx, ulong dxo, int n, int fill,
-                        int d, int o, int inner, int before)
+/* Gradient of reflect or edge along one axis: dx [outer,d,inner] gathers the places of dy
+ * [outer,o,inner] that copied it, from low to high. One item per element of dx. */
+kernel void pad_bwd_ref(global const E *restrict dy, ulong dyo, global E *restrict dx, ulong dxo,
+                        int n, int fill, int d, int o, int inner, int before)
 {
     int id = (int)get_global_id(0);
     if (id >= n)

@@ -1,12 +1,15 @@
-/* Element-wise kernels. The generated text before this file (src/ops/eltwise_text.c) says what an element is:
- *   ELT_PARAMS                  inputs pK with offsets, float attributes aK, sizes nD, each with a comma after it
+/* Element-wise kernels. The generated text before this file (src/ops/eltwise_text.c) says what an
+ * element is:
+ *   ELT_PARAMS                  inputs pK with offsets, float attributes aK, sizes nD, each with a
+ *                               comma after it
  *   ELT_AT(i)                   ref: declares the inputs xK of element i
- *   ELT_ROW(r)                  solo: declares row pointers rK, and xK where an input is constant in the row
+ *   ELT_ROW(r)                  solo: declares row pointers rK, and xK where an input is constant
+ *                               in the row
  *   ELT_BLOCK_ROW               blocked: the same for `row` of `plane`
  *   ELT_LOAD(j), ELT_TAIL(j, n) solo, blocked: declare the other xK: a vector, or n elements of one
  *   ELT_BODY                    declares y, the value
- * All are bound by memory: one read per input, one write. An output may lie on an input of its own shape, so nothing is
- * `restrict`, and a vector is read before it is written. */
+ * All are bound by memory: one read per input, one write. An output may lie on an input of its own
+ * shape, so nothing is `restrict`, and a vector is read before it is written. */
 #include "common.cl"
 
 /* A fused chain gives the bits that its parts would give one by one. */
@@ -20,7 +23,8 @@
 #define ELT_PARAMS global const T *p0, ulong p0_at, int n0,
 #define ELT_AT(i) const T x0 = p0[p0_at + (ulong)(i) * (n0 > 0)];
 #define ELT_ROW(r) global const T *r0 = p0 + p0_at + (ulong)(r) * n0;
-#define ELT_BLOCK_ROW global const T *r0 = p0 + p0_at + (ulong)(plane * h + row + first + n0) * w * lanes;
+#define ELT_BLOCK_ROW \
+    global const T *r0 = p0 + p0_at + (ulong)(plane * h + row + first + n0) * w * lanes;
 #define ELT_TOP 0
 #define ELT_LEFT 0
 #define ELT_BOTTOM 0
@@ -75,10 +79,11 @@ static void elt_part_store(V v, global T *p, int n)
 #endif
 
 #ifdef ELT_ROW
-/* Rows of `inner` elements, the shortest run in which every input has stride 0 or 1. A work-item takes rows_each rows,
- * or `segment` elements of one row. The tail goes through the same vector code, so that an element's bits do not depend
- * on its place. */
-kernel void eltwise_solo(ELT_PARAMS global T *out, ulong out_at, int rows, int rows_each, int inner, int segment)
+/* Rows of `inner` elements, a run in which every input has stride 0 or 1. A work-item takes
+ * rows_each rows, or `segment` elements of one row. The tail goes through the same vector code, so
+ * that an element's bits do not depend on its place. */
+kernel void eltwise_solo(ELT_PARAMS global T *out, ulong out_at, int rows, int rows_each, int inner,
+                         int segment)
 {
     const int segments = (inner + segment - 1) / segment;
     const int item = (int)get_global_id(0);
@@ -121,10 +126,11 @@ static void elt_zero(global T *p, int vectors)
         VSTORE((V)0, p + k * VN);
 }
 
-/* NCHWc, c = VN: rows of w vectors, h rows a plane, `blocks` planes a sample. Writes the zeros of halo and pad lanes
- * too. A work-item takes rows_each rows of the output with its halo, `rows` in all. */
-kernel void eltwise_blocked(ELT_PARAMS global T *out, ulong out_at, int rows, int rows_each, int h, int w, int blocks,
-                            int channels)
+/* NCHWc, c = VN: rows of w vectors, h rows a plane, `blocks` planes a sample. Writes the zeros of
+ * halo and pad lanes too. A work-item takes rows_each rows of the output with its halo, `rows` in
+ * all. */
+kernel void eltwise_blocked(ELT_PARAMS global T *out, ulong out_at, int rows, int rows_each, int h,
+                            int w, int blocks, int channels)
 {
     const int height = h + ELT_TOP + ELT_BOTTOM, width = w + ELT_LEFT + ELT_RIGHT;
     const int r_first = (int)get_global_id(0) * rows_each;

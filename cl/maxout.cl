@@ -1,5 +1,6 @@
-/* Channel max pooling: y[g,i] = max over k of x[g * window + k, i], ties to the first k, NaN above all; arg is that k.
- * g runs over samples and groups, i over the `inner` elements behind the channel. Bound: memory bandwidth. */
+/* Channel max pooling: y[g,i] = max over k of x[g * window + k, i], ties to the first k, NaN above
+ * all; arg is that k. g runs over samples and groups, i over the `inner` elements behind the
+ * channel. Bound: memory bandwidth. */
 #include "common.cl"
 
 #ifndef A /* type of arg: uchar for windows of at most 255, else int */
@@ -53,8 +54,8 @@ kernel void maxout_fwd_ref(global const T *restrict x, ulong xo, global T *restr
 }
 
 /* One item per input element. */
-kernel void maxout_bwd_ref(global const T *restrict dy, ulong dyo, global const A *restrict arg, ulong ao,
-                           global T *restrict dx, ulong dxo, int n, int inner, int window)
+kernel void maxout_bwd_ref(global const T *restrict dy, ulong dyo, global const A *restrict arg,
+                           ulong ao, global T *restrict dx, ulong dxo, int n, int inner, int window)
 {
     int id = (int)get_global_id(0);
     if (id >= n)
@@ -66,7 +67,8 @@ kernel void maxout_bwd_ref(global const T *restrict dy, ulong dyo, global const 
 
 /* An item: `per` groups. */
 kernel void maxout_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y, ulong yo,
-                            global A *restrict arg, ulong ao, int groups, int inner, int window, int per)
+                            global A *restrict arg, ulong ao, int groups, int inner, int window,
+                            int per)
 {
     int g = (int)get_global_id(0) * per, end = min(g + per, groups);
     for (; g < end; g++) {
@@ -93,8 +95,9 @@ kernel void maxout_fwd_solo(global const T *restrict x, ulong xo, global T *rest
     }
 }
 
-kernel void maxout_bwd_solo(global const T *restrict dy, ulong dyo, global const A *restrict arg, ulong ao,
-                            global T *restrict dx, ulong dxo, int groups, int inner, int window, int per)
+kernel void maxout_bwd_solo(global const T *restrict dy, ulong dyo, global const A *restrict arg,
+                            ulong ao, global T *restrict dx, ulong dxo, int groups, int inner,
+                            int window, int per)
 {
     int g = (int)get_global_id(0) * per, end = min(g + per, groups);
     for (; g < end; g++)

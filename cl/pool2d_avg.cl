@@ -1,11 +1,19 @@
-/* Average pooling: the sum of the window's cells inside the input over a divisor: the cells of the window that are not
- * past the given padding, or (skip) those inside the input. Bound: memory bandwidth. */
+/* Average pooling: the sum of the window's cells inside the input over a divisor: the cells of the
+ * window that are not past the given padding, or (skip) those inside the input. Bound: memory
+ * bandwidth. */
 #include "pool2d_row.cl"
 
 /* Cells of a window's axis that count: from `at` (its place, negative in the pad) to at + k. */
 inline int count(int at, int k, int size, int pad_after, int skip)
 {
     return skip ? min(at + k, size) - max(at, 0) : min(at + k, size + pad_after) - at;
+}
+
+/* What one of n cells gets of a gradient: the factor, so that a vector of windows costs one
+ * division. */
+inline T share(int n)
+{
+    return (T)1 / (T)n;
 }
 
 /* Sum over cells [lo, hi) x [wlo, whi) of the window at p, row by row. */
@@ -22,8 +30,9 @@ inline T window_sum(global const T *p, int W, int lo, int hi, int wlo, int whi)
 }
 
 /* One item per output element. PB, PR: padding at the bottom and right. */
-kernel void avgpool2d_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y, ulong yo, int n, int H, int W,
-                              int OH, int OW, int kh, int kw, int sh, int sw, int PT, int PL, int PB, int PR, int skip)
+kernel void avgpool2d_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y, ulong yo,
+                              int n, int H, int W, int OH, int OW, int kh, int kw, int sh, int sw,
+                              int PT, int PL, int PB, int PR, int skip)
 {
     int id = (int)get_global_id(0);
     if (id >= n)
@@ -32,13 +41,14 @@ kernel void avgpool2d_fwd_ref(global const T *restrict x, ulong xo, global T *re
     int h = oh * sh - PT, w = ow * sw - PL;
     T cells = (T)(count(h, kh, H, PB, skip) * count(w, kw, W, PR, skip));
     global const T *p = x + xo + (long)plane * H * W + (long)h * W + w;
-    y[yo + (ulong)id] = window_sum(p, W, max(0, -h), min(kh, H - h), max(0, -w), min(kw, W - w)) / cells;
+    y[yo + (ulong)id] =
+        window_sum(p, W, max(0, -h), min(kh, H - h), max(0, -w), min(kw, W - w)) / cells;
 }
 
 /* dx gathers from the windows that cover it, in their order. One item per input element. */
-kernel void avgpool2d_bwd_ref(global const T *restrict dy, ulong dyo, global T *restrict dx, ulong dxo, int n, int H,
-                              int W, int OH, int OW, int kh, int kw, int sh, int sw, int PT, int PL, int PB, int PR,
-                              int skip)
+kernel void avgpool2d_bwd_ref(global const T *restrict dy, ulong dyo, global T *restrict dx,
+                              ulong dxo, int n, int H, int W, int OH, int OW, int kh, int kw,
+                              int sh, int sw, int PT, int PL, int PB, int PR, int skip)
 {
     int id = (int)get_global_id(0);
     if (id >= n)
@@ -48,8 +58,9 @@ kernel void avgpool2d_bwd_ref(global const T *restrict dy, ulong dyo, global T *
     T sum = 0;
     for (int oh = h < kh ? 0 : (h - kh) / sh + 1; oh < OH && oh * sh <= h; oh++)
         for (int ow = w < kw ? 0 : (w - kw) / sw + 1; ow < OW && ow * sw <= w; ow++)
-            sum += dy[dyo + plane + (ulong)(oh * OW + ow)] /
-                   (T)(count(oh * sh - PT, kh, H, PB, skip) * count(ow * sw - PL, kw, W, PR, skip));
+            sum +=
+                dy[dyo + plane + (ulong)(oh * OW + ow)] *
+                share(count(oh * sh - PT, kh, H, PB, skip) * count(ow * sw - PL, kw, W, PR, skip));
     dx[dxo + (ulong)id] = sum;
 }
 
@@ -70,8 +81,9 @@ inline void block_avg(global const T *p, int W, int lo, int hi, T cells, global 
 #endif
 
 /* An item: `rows` rows of windows (id 0) of one plane (id 1). */
-kernel void avgpool2d_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y, ulong yo, int rows, int H,
-                               int W, int OH, int OW, int PT, int PL, int PB, int PR, int skip)
+kernel void avgpool2d_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y, ulong yo,
+                               int rows, int H, int W, int OH, int OW, int PT, int PL, int PB,
+                               int PR, int skip)
 {
     int plane = (int)get_global_id(1), oh = (int)get_global_id(0) * rows, last = min(oh + rows, OH);
 #ifdef VECTORS
@@ -105,6 +117,38 @@ kernel void avgpool2d_fwd_solo(global const T *restrict x, ulong xo, global T *r
     }
 }
 
+#if V > 1 && SW == 1
+/* Row h of dx for stride 1: vectors gather from the windows that cover them, so that no load waits
+ * for a store. */
+inline void gather_row(global const T *dy, global T *row, int h, int H, int W, int OH, int OW,
+                       int PT, int PL, int PB, int PR, int skip)
+{
+    int from = max(0, (h + PT - KH + SH) / SH), to = min(OH, (h + PT) / SH + 1);
+    /* columns all of whose windows lie inside the row, and so share one width */
+    int first = row_first(OW, PL) - PL + KW - 1, end = row_end(W, OW, PL) - PL, w = 0;
+    while (w < W) {
+        if (w >= first && w < end && end - first >= V) {
+            w = min(w, end - V); /* the last vector may overlap the one before */
+            TV sum = (TV)0;
+            for (int oh = from; oh < to; oh++) {
+                TV part = (TV)share(count(oh * SH - PT, KH, H, PB, skip) * KW);
+#pragma unroll
+                for (int j = KW - 1; j >= 0; j--)
+                    sum += LOAD(0, dy + oh * OW + w + PL - j) * part;
+            }
+            STORE(sum, 0, row + w);
+            w += V;
+            continue;
+        }
+        T sum = 0;
+        for (int oh = from; oh < to; oh++)
+            for (int ow = max(0, w + PL - KW + 1); ow < min(OW, w + PL + 1); ow++)
+                sum += dy[oh * OW + ow] * share(count(oh * SH - PT, KH, H, PB, skip) *
+                                                count(ow - PL, KW, W, PR, skip));
+        row[w++] = sum;
+    }
+}
+#else
 /* One window's gradient into the cells of one row of dx. */
 inline void spread(global T *row, int W, int PL, int ow, T g)
 {
@@ -112,41 +156,46 @@ inline void spread(global T *row, int W, int PL, int ow, T g)
     for (int j = max(0, -w); j < min(KW, W - w); j++)
         row[w + j] += g;
 }
+#endif
 
-/* An item owns a plane of dx, so it may scatter: the same sums in the same order as ref, which for one element goes by
- * rising window and so by falling column of the window. */
-kernel void avgpool2d_bwd_solo(global const T *restrict dy, ulong dyo, global T *restrict dx, ulong dxo, int H, int W,
-                               int OH, int OW, int PT, int PL, int PB, int PR, int skip)
+/* An item: a plane of dx, which it owns, so it may scatter: the sums of ref in the order of ref. */
+kernel void avgpool2d_bwd_solo(global const T *restrict dy, ulong dyo, global T *restrict dx,
+                               ulong dxo, int H, int W, int OH, int OW, int PT, int PL, int PB,
+                               int PR, int skip)
 {
     ulong plane = (ulong)get_global_id(0);
-    int first = row_first(OW, PL), end = row_end(W, OW, PL);
     dy += dyo + plane * (ulong)(OH * OW);
     dx += dxo + plane * (ulong)(H * W);
+#if V > 1 && SW == 1
+    for (int h = 0; h < H; h++)
+        gather_row(dy, dx + h * W, h, H, W, OH, OW, PT, PL, PB, PR, skip);
+#else
+    int first = row_first(OW, PL), end = row_end(W, OW, PL);
     fill_zero(dx, H * W);
     for (int oh = 0; oh < OH; oh++) {
         int h = oh * SH - PT, high = count(h, KH, H, PB, skip);
         for (int i = max(0, -h); i < min(KH, H - h); i++) {
             global T *row = dx + (h + i) * W;
             global const T *g = dy + oh * OW;
+            T part = share(high * KW);
             int ow = 0;
-            for (; ow < min(first, OW); ow++)
-                spread(row, W, PL, ow, g[ow] / (T)(high * count(ow * SW - PL, KW, W, PR, skip)));
-#if V > 1 && SW == 1
-            for (; ow + V <= end; ow += V)
-#pragma unroll
-                for (int j = KW - 1; j >= 0; j--) {
-                    global T *q = row + ow - PL + j;
-                    STORE(LOAD(0, q) + LOAD(0, g + ow) / (TV)(T)(high * KW), 0, q);
-                }
-#endif
-            for (; ow < end; ow++) {
-                T v = g[ow] / (T)(high * KW);
+            for (; ow < first; ow++)
+                spread(row, W, PL, ow, g[ow] * share(high * count(ow * SW - PL, KW, W, PR, skip)));
+#if KW <= SW
+            for (int k = first; k < end; k++) {
+                T v = g[k] * part;
 #pragma unroll
                 for (int j = 0; j < KW; j++)
-                    row[ow * SW - PL + j] += v;
+                    row[k * SW - PL + j] += v;
             }
-            for (; ow < OW; ow++)
-                spread(row, W, PL, ow, g[ow] / (T)(high * count(ow * SW - PL, KW, W, PR, skip)));
+#else /* column by column: neighbouring windows do not wait for each other */
+            for (int j = KW - 1; j >= 0; j--)
+                for (int k = first; k < end; k++)
+                    row[k * SW - PL + j] += g[k] * part;
+#endif
+            for (ow = max(first, end); ow < OW; ow++)
+                spread(row, W, PL, ow, g[ow] * share(high * count(ow * SW - PL, KW, W, PR, skip)));
         }
     }
+#endif
 }

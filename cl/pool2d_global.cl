@@ -1,4 +1,5 @@
-/* Pooling of whole planes: [N,C,H,W] -> [N,C,1,1]. hw: elements of a plane. Bound: memory bandwidth. */
+/* Pooling of whole planes: [N,C,H,W] -> [N,C,1,1]. hw: elements of a plane. Bound: memory
+ * bandwidth. */
 #include "common.cl"
 
 #ifndef V /* elements per vector, SOLO kernels */
@@ -14,8 +15,8 @@
 #define OVER_V(v, m) (~((v) <= (m)) & ((m) == (m)))
 
 /* One item per plane; partial sums of 32 keep the error of a long sum small. */
-kernel void global_avgpool_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y, ulong yo, int planes,
-                                   int hw)
+kernel void global_avgpool_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y,
+                                   ulong yo, int planes, int hw)
 {
     int id = (int)get_global_id(0);
     if (id >= planes)
@@ -32,16 +33,16 @@ kernel void global_avgpool_fwd_ref(global const T *restrict x, ulong xo, global 
 }
 
 /* One item per element. */
-kernel void global_avgpool_bwd_ref(global const T *restrict dy, ulong dyo, global T *restrict dx, ulong dxo, int n,
-                                   int hw)
+kernel void global_avgpool_bwd_ref(global const T *restrict dy, ulong dyo, global T *restrict dx,
+                                   ulong dxo, int n, int hw)
 {
     int id = (int)get_global_id(0);
     if (id < n)
         dx[dxo + (ulong)id] = dy[dyo + (ulong)(id / hw)] / (T)hw;
 }
 
-kernel void global_maxpool_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y, ulong yo,
-                                   global int *restrict arg, ulong ao, int planes, int hw)
+kernel void global_maxpool_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y,
+                                   ulong yo, global int *restrict arg, ulong ao, int planes, int hw)
 {
     int id = (int)get_global_id(0);
     if (id >= planes)
@@ -60,8 +61,9 @@ kernel void global_maxpool_fwd_ref(global const T *restrict x, ulong xo, global 
     arg[ao + (ulong)id] = at;
 }
 
-kernel void global_maxpool_bwd_ref(global const T *restrict dy, ulong dyo, global const int *restrict arg, ulong ao,
-                                   global T *restrict dx, ulong dxo, int n, int hw)
+kernel void global_maxpool_bwd_ref(global const T *restrict dy, ulong dyo,
+                                   global const int *restrict arg, ulong ao, global T *restrict dx,
+                                   ulong dxo, int n, int hw)
 {
     int id = (int)get_global_id(0);
     if (id >= n)
@@ -71,8 +73,8 @@ kernel void global_maxpool_bwd_ref(global const T *restrict dy, ulong dyo, globa
 }
 
 /* An item: `per` planes. */
-kernel void global_avgpool_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y, ulong yo, int planes,
-                                    int hw, int per)
+kernel void global_avgpool_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y,
+                                    ulong yo, int planes, int hw, int per)
 {
     int plane = (int)get_global_id(0) * per, end = min(plane + per, planes);
     for (; plane < end; plane++) {
@@ -107,17 +109,19 @@ inline void fill_run(global T *p, int n, T v)
         p[k] = v;
 }
 
-kernel void global_avgpool_bwd_solo(global const T *restrict dy, ulong dyo, global T *restrict dx, ulong dxo,
-                                    int planes, int hw, int per)
+kernel void global_avgpool_bwd_solo(global const T *restrict dy, ulong dyo, global T *restrict dx,
+                                    ulong dxo, int planes, int hw, int per)
 {
     int plane = (int)get_global_id(0) * per, end = min(plane + per, planes);
     for (; plane < end; plane++)
         fill_run(dx + dxo + (ulong)plane * (ulong)hw, hw, dy[dyo + (ulong)plane] / (T)hw);
 }
 
-/* First the maximum in vectors, then the place where it stands first: the plane is in the cache by then. */
-kernel void global_maxpool_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y, ulong yo,
-                                    global int *restrict arg, ulong ao, int planes, int hw, int per)
+/* First the maximum in vectors, then the place where it stands first: the plane is in the cache by
+ * then. */
+kernel void global_maxpool_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y,
+                                    ulong yo, global int *restrict arg, ulong ao, int planes,
+                                    int hw, int per)
 {
     int plane = (int)get_global_id(0) * per, end = min(plane + per, planes);
     for (; plane < end; plane++) {
@@ -143,8 +147,9 @@ kernel void global_maxpool_fwd_solo(global const T *restrict x, ulong xo, global
     }
 }
 
-kernel void global_maxpool_bwd_solo(global const T *restrict dy, ulong dyo, global const int *restrict arg, ulong ao,
-                                    global T *restrict dx, ulong dxo, int planes, int hw, int per)
+kernel void global_maxpool_bwd_solo(global const T *restrict dy, ulong dyo,
+                                    global const int *restrict arg, ulong ao, global T *restrict dx,
+                                    ulong dxo, int planes, int hw, int per)
 {
     int plane = (int)get_global_id(0) * per, end = min(plane + per, planes);
     for (; plane < end; plane++) {

@@ -1,5 +1,6 @@
-/* Max pooling. y: the largest cell of the window inside the input, ties to the first, NaN above all; arg: its place in
- * the window, kh * KW + kw, so that the backward pass reads dy and arg only. Bound: memory bandwidth. */
+/* Max pooling. y: the largest cell of the window inside the input, ties to the first, NaN above
+ * all; arg: its place in the window, kh * KW + kw, so that the backward pass reads dy and arg only.
+ * Bound: memory bandwidth. */
 #include "pool2d_row.cl"
 
 #ifndef A /* type of arg: uchar for windows of at most 255 cells, else int */
@@ -10,7 +11,8 @@
 #define OVER(v, m) (!((v) <= (m)) & ((m) == (m)))
 #define OVER_V(v, m) (~((v) <= (m)) & ((m) == (m)))
 
-/* Cells [lo, hi) x [wlo, whi) of the window at p (its cell 0,0, which may lie outside). The window has a cell. */
+/* Cells [lo, hi) x [wlo, whi) of the window at p (its cell 0,0, which may lie outside). The window
+ * has a cell. */
 inline T window_max(global const T *p, int W, int kw, int lo, int hi, int wlo, int whi, int *at)
 {
     T m = p[lo * W + wlo];
@@ -29,8 +31,8 @@ inline T window_max(global const T *p, int W, int kw, int lo, int hi, int wlo, i
 
 /* One item per output element. */
 kernel void maxpool2d_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y, ulong yo,
-                              global A *restrict arg, ulong ao, int n, int H, int W, int OH, int OW, int kh, int kw,
-                              int sh, int sw, int PT, int PL)
+                              global A *restrict arg, ulong ao, int n, int H, int W, int OH, int OW,
+                              int kh, int kw, int sh, int sw, int PT, int PL)
 {
     int id = (int)get_global_id(0);
     if (id >= n)
@@ -38,14 +40,15 @@ kernel void maxpool2d_fwd_ref(global const T *restrict x, ulong xo, global T *re
     int ow = id % OW, oh = id / OW % OH, plane = id / OW / OH;
     int h = oh * sh - PT, w = ow * sw - PL, at;
     global const T *p = x + xo + (long)plane * H * W + (long)h * W + w;
-    y[yo + (ulong)id] = window_max(p, W, kw, max(0, -h), min(kh, H - h), max(0, -w), min(kw, W - w), &at);
+    y[yo + (ulong)id] =
+        window_max(p, W, kw, max(0, -h), min(kh, H - h), max(0, -w), min(kw, W - w), &at);
     arg[ao + (ulong)id] = (A)at;
 }
 
 /* dx gathers the windows that took it, in their order. One item per input element. */
-kernel void maxpool2d_bwd_ref(global const T *restrict dy, ulong dyo, global const A *restrict arg, ulong ao,
-                              global T *restrict dx, ulong dxo, int n, int H, int W, int OH, int OW, int kh, int kw,
-                              int sh, int sw, int PT, int PL)
+kernel void maxpool2d_bwd_ref(global const T *restrict dy, ulong dyo, global const A *restrict arg,
+                              ulong ao, global T *restrict dx, ulong dxo, int n, int H, int W,
+                              int OH, int OW, int kh, int kw, int sh, int sw, int PT, int PL)
 {
     int id = (int)get_global_id(0);
     if (id >= n)
@@ -83,8 +86,8 @@ inline void block_max(global const T *p, int W, int lo, int hi, global T *y, glo
 
 /* An item: `rows` rows of windows (id 0) of one plane (id 1). */
 kernel void maxpool2d_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y, ulong yo,
-                               global A *restrict arg, ulong ao, int rows, int H, int W, int OH, int OW, int PT,
-                               int PL)
+                               global A *restrict arg, ulong ao, int rows, int H, int W, int OH,
+                               int OW, int PT, int PL)
 {
     int plane = (int)get_global_id(1), oh = (int)get_global_id(0) * rows, last = min(oh + rows, OH);
 #ifdef VECTORS
@@ -106,21 +109,25 @@ kernel void maxpool2d_fwd_solo(global const T *restrict x, ulong xo, global T *r
         int edge = ow > 0 ? first : 0;
         for (int k = 0; k < edge; k++) {
             int w = k * SW - PL, at;
-            y[oh * OW + k] = window_max(row + k * SW, W, KW, lo, hi, max(0, -w), min(KW, W - w), &at);
+            y[oh * OW + k] =
+                window_max(row + k * SW, W, KW, lo, hi, max(0, -w), min(KW, W - w), &at);
             arg[oh * OW + k] = (A)at;
         }
 #endif
         for (; ow < OW; ow++) {
             int w = ow * SW - PL, at;
-            y[oh * OW + ow] = window_max(row + ow * SW, W, KW, lo, hi, max(0, -w), min(KW, W - w), &at);
+            y[oh * OW + ow] =
+                window_max(row + ow * SW, W, KW, lo, hi, max(0, -w), min(KW, W - w), &at);
             arg[oh * OW + ow] = (A)at;
         }
     }
 }
 
-/* An item owns a plane of dx, so it may scatter: dy goes to arg's cell, windows in their order as in ref. */
-kernel void maxpool2d_bwd_solo(global const T *restrict dy, ulong dyo, global const A *restrict arg, ulong ao,
-                               global T *restrict dx, ulong dxo, int H, int W, int OH, int OW, int PT, int PL)
+/* An item owns a plane of dx, so it may scatter: dy goes to arg's cell, windows in their order as
+ * in ref. */
+kernel void maxpool2d_bwd_solo(global const T *restrict dy, ulong dyo, global const A *restrict arg,
+                               ulong ao, global T *restrict dx, ulong dxo, int H, int W, int OH,
+                               int OW, int PT, int PL)
 {
     ulong plane = (ulong)get_global_id(0);
     dy += dyo + plane * (ulong)(OH * OW);

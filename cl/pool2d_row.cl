@@ -42,11 +42,12 @@ inline int row_end(int W, int OW, int PL)
 #if V > 1 && SW == 1
 #define CELLS(p, kw) LOAD(0, (p) + (kw))
 #elif V > 1 && SW == 2
-/* Column kw of V windows; p is column 0 of the first. Nothing right of the last window's cells is touched but for
- * REACH: columns from 1 on are the odd lanes of loads that begin one cell before. */
-#define CELLS(p, kw)                                                                                                   \
-    ((kw) == 0 ? (TV)(LOAD(0, (p)).even, LOAD(1, (p)).even)                                                            \
-               : (TV)(LOAD(0, (p) + (kw) - 1).odd, LOAD(1, (p) + (kw) - 1).odd))
+/* Column kw of V windows; p is column 0 of the first. Nothing right of the last window's cells is
+ * touched but for REACH: columns from 1 on are the odd lanes of loads that begin one cell before.
+ */
+#define CELLS(p, kw)                                                                               \
+    ((kw) == 0 ? (TV)(LOAD(0, (p)).even, LOAD(1, (p)).even)                                        \
+               : (TV)(LOAD(0, (p) + (kw)-1).odd, LOAD(1, (p) + (kw)-1).odd))
 #endif
 #if V > 1 && SW <= 2
 #define VECTORS 1

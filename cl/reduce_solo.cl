@@ -89,6 +89,32 @@ __kernel void reduce_rows_solo(__global const float *x, ulong x_at, __global flo
     }
 }
 
+/* Fewer columns than lanes and rows without gaps: W rows are `cols` whole vectors, whose lanes are sorted by column at
+ * the end. */
+void few_cols(__global const float *x, int rows, int cols, __global float *y, int divisor)
+{
+    V acc[W];
+    float lane[W], sum[W];
+    for (int j = 0; j < cols; j++) {
+        acc[j] = (V)(START);
+        sum[j] = START;
+    }
+    int r = 0;
+    for (; r + W <= rows; r += W, x += W * cols)
+        for (int j = 0; j < cols; j++)
+            acc[j] = JOIN(acc[j], VLOAD(x + j * W));
+    for (int j = 0; j < cols; j++) {
+        VSTORE(acc[j], lane);
+        for (int i = 0; i < W; i++)
+            sum[(j * W + i) % cols] = JOIN(sum[(j * W + i) % cols], lane[i]);
+    }
+    for (; r < rows; r++, x += cols)
+        for (int j = 0; j < cols; j++)
+            sum[j] = JOIN(sum[j], x[j]);
+    for (int j = 0; j < cols; j++)
+        y[j] = sum[j] / (float)divisor;
+}
+
 /* The contiguous axis is kept. Item (c, j, p): columns c*4W.. of outer kept position j, part p of the reduced
  * positions. y: [parts][n_keep]. */
 __kernel void reduce_cols_solo(__global const float *x, ulong x_at, __global float *y, ulong y_at, FOLD_PARAMS, int per,
@@ -99,6 +125,10 @@ __kernel void reduce_cols_solo(__global const float *x, ulong x_at, __global flo
     x += x_at + (ulong)(j / k1 * ks0 + j % k1 * ks1 + col0);
     y += y_at + (ulong)p * (ulong)n_keep + (ulong)(j * k2 + col0);
     int c = 0;
+    if (k2 < W && n_red == r2 && rs2 == k2) {
+        few_cols(x + i0 * k2, i1 - i0, k2, y, divisor);
+        return;
+    }
     if (cols == 4 * W) {
         V s0 = (V)(START), s1 = s0, s2 = s0, s3 = s0;
         for (int b = i0; b < i1; b += 64) {

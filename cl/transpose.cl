@@ -1,5 +1,6 @@
-/* Swaps of two axes, in batches: x[m * sm + n] -> y[n * tn + m], over up to four outer axes. Elements are moved as
- * bits. Bound: memory bandwidth; the tile is what keeps both sides in whole cache lines. */
+/* Swaps of two axes, in batches: x[m * sm + n] -> y[n * tn + m], over up to four outer axes.
+ * Elements are moved as bits. Bound: memory bandwidth; the tile is what keeps both sides in whole
+ * cache lines. */
 #include "common.cl"
 
 #ifndef E /* unsigned type of an element's size: uchar, ushort, uint, ulong */
@@ -17,21 +18,21 @@
 #define LOAD CAT(vload, V)
 #define STORE CAT(vstore, V)
 
-/* One rotation of the bits (row, column) of the tile: rows i and i + V/2 are shuffled into rows 2i and 2i + 1. After
- * log2(V) of them rows are columns. */
-#define ROTATE(dst, src)                                                                                               \
-    _Pragma("unroll") for (int i_ = 0; i_ < V / 2; i_++)                                                               \
-    {                                                                                                                  \
-        dst[2 * i_].even = src[i_].lo;                                                                                 \
-        dst[2 * i_].odd = src[i_ + V / 2].lo;                                                                          \
-        dst[2 * i_ + 1].even = src[i_].hi;                                                                             \
-        dst[2 * i_ + 1].odd = src[i_ + V / 2].hi;                                                                      \
+/* One rotation of the bits (row, column) of the tile: rows i and i + V/2 are shuffled into rows 2i
+ * and 2i + 1. After log2(V) of them rows are columns. */
+#define ROTATE(dst, src)                                                                           \
+    _Pragma("unroll") for (int i_ = 0; i_ < V / 2; i_++)                                           \
+    {                                                                                              \
+        dst[2 * i_].even = src[i_].lo;                                                             \
+        dst[2 * i_].odd = src[i_ + V / 2].lo;                                                      \
+        dst[2 * i_ + 1].even = src[i_].hi;                                                         \
+        dst[2 * i_ + 1].odd = src[i_ + V / 2].hi;                                                  \
     }
 
 /* An item: V rows of x (id 0), `piece` columns of it (id 1), one place of the outer axes (id 2). */
-kernel void transpose_solo(global const E *restrict x, ulong xo, global E *restrict y, ulong yo, int m, int n, int sm,
-                           int tn, int piece, int d1, int d2, int d3, int s0, int s1, int s2, int s3, int t0, int t1,
-                           int t2, int t3)
+kernel void transpose_solo(global const E *restrict x, ulong xo, global E *restrict y, ulong yo,
+                           int m, int n, int sm, int tn, int piece, int d1, int d2, int d3, int s0,
+                           int s1, int s2, int s3, int t0, int t1, int t2, int t3)
 {
     int b = (int)get_global_id(2), i3 = b % d3;
     b /= d3;
@@ -70,9 +71,9 @@ kernel void transpose_solo(global const E *restrict x, ulong xo, global E *restr
 }
 
 /* Groups of TILE x TILE; id 2 runs over the outer axes. */
-kernel void transpose_coop(global const E *restrict x, ulong xo, global E *restrict y, ulong yo, int m, int n, int sm,
-                           int tn, int d1, int d2, int d3, int s0, int s1, int s2, int s3, int t0, int t1, int t2,
-                           int t3)
+kernel void transpose_coop(global const E *restrict x, ulong xo, global E *restrict y, ulong yo,
+                           int m, int n, int sm, int tn, int d1, int d2, int d3, int s0, int s1,
+                           int s2, int s3, int t0, int t1, int t2, int t3)
 {
     local E tile[TILE][TILE + 1];
     int b = (int)get_global_id(2), i3 = b % d3;
@@ -83,8 +84,10 @@ kernel void transpose_coop(global const E *restrict x, ulong xo, global E *restr
     int lx = (int)get_local_id(0), ly = (int)get_local_id(1);
     int n0 = (int)get_group_id(0) * TILE, m0 = (int)get_group_id(1) * TILE;
     if (n0 + lx < n && m0 + ly < m)
-        tile[ly][lx] = x[xo + (ulong)(i0 * s0 + i1 * s1 + i2 * s2 + i3 * s3 + (m0 + ly) * sm + n0 + lx)];
+        tile[ly][lx] =
+            x[xo + (ulong)(i0 * s0 + i1 * s1 + i2 * s2 + i3 * s3 + (m0 + ly) * sm + n0 + lx)];
     barrier(CLK_LOCAL_MEM_FENCE);
     if (m0 + lx < m && n0 + ly < n)
-        y[yo + (ulong)(i0 * t0 + i1 * t1 + i2 * t2 + i3 * t3 + (n0 + ly) * tn + m0 + lx)] = tile[lx][ly];
+        y[yo + (ulong)(i0 * t0 + i1 * t1 + i2 * t2 + i3 * t3 + (n0 + ly) * tn + m0 + lx)] =
+            tile[lx][ly];
 }

@@ -6,6 +6,7 @@
 #include "context.h"
 #include "data.h"
 #include "graph.h"
+#include "inspect.h"
 #include "model.h"
 #include "ops.h"
 #include "tensor.h"

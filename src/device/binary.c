@@ -1,5 +1,5 @@
-/* Compiled kernels on disk, for drivers that keep none: CACHE/kernels/HASH.bin. A file that is not right in every
- * byte is as good as none, and a cache that cannot be written is no error. */
+/* Compiled kernels on disk, for drivers that keep none: CACHE/kernels/HASH.bin. A file that is not
+ * right in every byte is as good as none, and a cache that cannot be written is no error. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "device/ctx.h"
@@ -7,7 +7,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* magic, length of the key text, of the binary, hash of both; then both. Host byte order: it is this machine's. */
+/* magic, length of the key text, of the binary, hash of both; then both. Host byte order: it is
+ * this machine's. */
 typedef struct header {
     char magic[8];
     uint64_t key_len, bin_len, hash;
@@ -27,10 +28,10 @@ static bool right(const uint8_t *all, size_t n, const kl__text *key_text)
     if (n < sizeof h)
         return false;
     memcpy(&h, all, sizeof h);
-    return !memcmp(h.magic, MAGIC, sizeof MAGIC) && h.key_len == key_text->len
-        && h.bin_len <= n && sizeof h + h.key_len + h.bin_len == n && h.bin_len
-        && !memcmp(all + sizeof h, key_text->s, key_text->len)
-        && h.hash == kl__hash64(all + sizeof h, n - sizeof h, 0);
+    return !memcmp(h.magic, MAGIC, sizeof MAGIC) && h.key_len == key_text->len && h.bin_len <= n &&
+           sizeof h + h.key_len + h.bin_len == n && h.bin_len &&
+           !memcmp(all + sizeof h, key_text->s, key_text->len) &&
+           h.hash == kl__hash64(all + sizeof h, n - sizeof h, 0);
 }
 
 bool kl__binary_load(kl_ctx *ctx, const kl__text *key_text, uint8_t **data, size_t *n)
@@ -80,7 +81,8 @@ void kl__binary_store(kl_ctx *ctx, const kl__text *key_text, cl_program program)
 {
     size_t n = 0;
     uint8_t *bin = NULL;
-    if (!ctx->cl->clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) && n && n <= MAX_BINARY)
+    if (!ctx->cl->clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL) && n &&
+        n <= MAX_BINARY)
         bin = kl__alloc(n);
     if (!bin || ctx->cl->clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof bin, &bin, NULL)) {
         kl__log(KL_LOG_DEBUG, "%s gives no binary of its kernels", ctx->caps.info.name);

@@ -92,7 +92,8 @@ static void ask_extensions(asker *a, kl__caps *c)
 static int version_of(const char *s)
 {
     int major = 0, minor = 0;
-    if (sscanf(s, "OpenCL C %d.%d", &major, &minor) == 2 || sscanf(s, "OpenCL %d.%d", &major, &minor) == 2)
+    if (sscanf(s, "OpenCL C %d.%d", &major, &minor) == 2 ||
+        sscanf(s, "OpenCL %d.%d", &major, &minor) == 2)
         return major * 100 + minor * 10;
     return 0;
 }
@@ -144,8 +145,11 @@ static void ask_identity(asker *a, cl_platform_id platform, kl__caps *c, cl_devi
     char name[512] = "";
     if (a->cl->clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof name - 1, name, NULL))
         snprintf(name, sizeof name, "unnamed platform");
-    snprintf(d->platform_name, sizeof d->platform_name, "%.*s", (int)sizeof d->platform_name - 1, name);
-    const char *t = *type & CL_DEVICE_TYPE_GPU ? "gpu" : *type & CL_DEVICE_TYPE_CPU ? "cpu" : "accelerator";
+    snprintf(d->platform_name, sizeof d->platform_name, "%.*s", (int)sizeof d->platform_name - 1,
+             name);
+    const char *t = *type & CL_DEVICE_TYPE_GPU   ? "gpu"
+                    : *type & CL_DEVICE_TYPE_CPU ? "cpu"
+                                                 : "accelerator";
     snprintf(d->type, sizeof d->type, "%s", t);
 }
 
@@ -217,7 +221,8 @@ static void derive(kl__caps *c, int width)
     d->sub_groups = c->sub_groups;
 }
 
-void kl__caps_query(const kl__cl_table *cl, cl_platform_id platform, cl_device_id device, kl__caps *c)
+void kl__caps_query(const kl__cl_table *cl, cl_platform_id platform, cl_device_id device,
+                    kl__caps *c)
 {
     asker a = {cl, device, 0};
     cl_device_type type = 0;

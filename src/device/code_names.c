@@ -1,6 +1,7 @@
 /* OpenCL codes by name, and the sentence of a failed call. */
 #include "device/ctx.h"
 
+/* clang-format off */
 #define CODES(X)                                                                                   \
     X(CL_SUCCESS, 0) X(CL_DEVICE_NOT_FOUND, -1) X(CL_DEVICE_NOT_AVAILABLE, -2)                     \
     X(CL_COMPILER_NOT_AVAILABLE, -3) X(CL_MEM_OBJECT_ALLOCATION_FAILURE, -4)                       \
@@ -36,10 +37,14 @@
     X(CLBLAST_INSUFFICIENT_MEMORY_B, -1013) X(CLBLAST_INSUFFICIENT_MEMORY_C, -1012)                \
     X(CLBLAST_INVALID_LOCAL_THREADS_DIM, -2044) X(CLBLAST_DATABASE_ERROR, -2042)                   \
     X(CLBLAST_UNKNOWN_ERROR, -2040) X(CLBLAST_UNEXPECTED_ERROR, -2039)
+/* clang-format on */
 
 const char *kl__cl_code_name(cl_int code)
 {
-    static const struct { int code; const char *name; } names[] = {
+    static const struct {
+        int code;
+        const char *name;
+    } names[] = {
 #define NAME(n, c) {c, #n},
         CODES(NAME)
 #undef NAME
@@ -68,6 +73,7 @@ static kl_status status_of(cl_int code)
 
 kl_status kl__cl_fail(const kl_ctx *ctx, const char *call, const char *what, cl_int code)
 {
-    return kl__fail(status_of(code), "%s%s%s%s%s: %s (%d)", call, what ? " of " : "", what ? what : "",
-                    ctx ? " on " : "", ctx ? ctx->caps.info.name : "", kl__cl_code_name(code), code);
+    return kl__fail(status_of(code), "%s%s%s%s%s: %s (%d)", call, what ? " of " : "",
+                    what ? what : "", ctx ? " on " : "", ctx ? ctx->caps.info.name : "",
+                    kl__cl_code_name(code), code);
 }

@@ -18,7 +18,8 @@ static const char *env_or_null(const char *name)
     return s && *s ? s : NULL;
 }
 
-/* Drivers call this from threads of their own, some also with mere hints, so it is for the log only. */
+/* Drivers call this from threads of their own, some also with mere hints, so it is for the log
+ * only. */
 static void CL_CALLBACK notify(const char *text, const void *data, size_t n, void *user)
 {
     (void)data, (void)n, (void)user;
@@ -104,7 +105,8 @@ static kl_status find_device(const kl__cl_table *cl, const char *choice, kl__fou
     size_t n, pick = 0;
     kl_status st = kl__found_all(cl, &list, &n);
     if (!st && !n)
-        st = kl__fail_in(KL_E_NO_DEVICE, "no OpenCL device (for the CPU install pocl-opencl-icd; see `clinfo`)");
+        st = kl__fail_in(KL_E_NO_DEVICE,
+                         "no OpenCL device (for the CPU install pocl-opencl-icd; see `clinfo`)");
     if (!st)
         st = kl__choose(list, n, choice, &pick);
     if (!st)
@@ -130,14 +132,15 @@ kl_ctx *kl_ctx_create(const kl_ctx_opts *opts)
         kl_ctx_destroy(ctx);
         return NULL;
     }
-    kl__log(KL_LOG_INFO, "device %d:%d %s (%s)", f.caps.info.platform, f.caps.info.device, f.caps.info.name,
-            f.caps.info.platform_name);
+    kl__log(KL_LOG_INFO, "device %d:%d %s (%s)", f.caps.info.platform, f.caps.info.device,
+            f.caps.info.name, f.caps.info.platform_name);
     return ctx;
 }
 
-/* ---- in the caller's OpenCL context -------------------------------------------------------------- */
+/* ---- in the caller's OpenCL context ---- */
 
-static kl_status retain_all(kl_ctx *ctx, cl_context context, cl_device_id device, cl_command_queue queue)
+static kl_status retain_all(kl_ctx *ctx, cl_context context, cl_device_id device,
+                            cl_command_queue queue)
 {
     cl_int code = ctx->cl->clRetainDevice(device);
     if (code)
@@ -168,7 +171,8 @@ static kl_status check_context(const kl__cl_table *cl, cl_context context, cl_de
     return kl__fail(KL_E_ARG, "the device is not one of the OpenCL context's");
 }
 
-static kl_status take_queue(kl_ctx *ctx, cl_context context, cl_device_id device, cl_command_queue queue)
+static kl_status take_queue(kl_ctx *ctx, cl_context context, cl_device_id device,
+                            cl_command_queue queue)
 {
     cl_context home = NULL;
     cl_device_id dev = NULL;
@@ -181,14 +185,16 @@ static kl_status take_queue(kl_ctx *ctx, cl_context context, cl_device_id device
     if (code)
         return kl__cl_fail(ctx, "clGetCommandQueueInfo", NULL, code);
     if (home != context || dev != device)
-        return kl__fail(KL_E_ARG, "the queue belongs to another OpenCL %s", home != context ? "context" : "device");
+        return kl__fail(KL_E_ARG, "the queue belongs to another OpenCL %s",
+                        home != context ? "context" : "device");
     ctx->lane[KL__COMPUTE].chained = (p & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0;
     if (!(p & CL_QUEUE_PROFILING_ENABLE))
         ctx->flags &= ~(uint32_t)KL_CTX_PROFILE;
     return KL_OK;
 }
 
-kl_ctx *kl__ctx_wrap(cl_context context, cl_device_id device, cl_command_queue queue, const kl_ctx_opts *opts)
+kl_ctx *kl__ctx_wrap(cl_context context, cl_device_id device, cl_command_queue queue,
+                     const kl_ctx_opts *opts)
 {
     static const kl_ctx_opts defaults;
     const kl__cl_table *cl = kl__cl();
@@ -213,16 +219,18 @@ kl_ctx *kl__ctx_wrap(cl_context context, cl_device_id device, cl_command_queue q
     kl__caps_query(cl, platform, device, &ctx->caps);
     kl_status st = KL_OK;
     if (!ctx->caps.info.usable)
-        st = kl__fail(KL_E_UNSUPPORTED, "device \"%s\" is not usable: %s", ctx->caps.info.name, ctx->caps.info.why_not);
-    if (st || take_opts(ctx, opts ? opts : &defaults) || (queue && take_queue(ctx, context, device, queue))
-        || retain_all(ctx, context, device, queue)) {
+        st = kl__fail(KL_E_UNSUPPORTED, "device \"%s\" is not usable: %s", ctx->caps.info.name,
+                      ctx->caps.info.why_not);
+    if (st || take_opts(ctx, opts ? opts : &defaults) ||
+        (queue && take_queue(ctx, context, device, queue)) ||
+        retain_all(ctx, context, device, queue)) {
         kl_ctx_destroy(ctx);
         return NULL;
     }
     return ctx;
 }
 
-/* ---- end ----------------------------------------------------------------------------------------- */
+/* ---- end ---- */
 
 /* The caller's queue is never finished here: what we put into it is waited for by an event. */
 static void wait_for_all(kl_ctx *ctx)
@@ -279,7 +287,7 @@ kl_status kl_ctx_finish(kl_ctx *ctx)
     return st;
 }
 
-/* ---- what it knows ------------------------------------------------------------------------------- */
+/* ---- what it knows ---- */
 
 kl_status kl_ctx_info(const kl_ctx *ctx, kl_device_info *out)
 {

@@ -8,26 +8,28 @@
 
 #include <stdatomic.h>
 
-/* ---- devices ------------------------------------------------------------------------------------ */
+/* ---- devices ------------------------------------------------------------------------------------
+ */
 typedef struct kl__found {
     cl_platform_id platform;
     cl_device_id device;
     kl__caps caps; /* info.platform and info.device are set by the enumeration */
 } kl__found;
 
-/** Every device of every driver, in P:D order; kl__free it. *n = 0 is KL_OK: the sentence of a driver that failed
- *  stands then in kl_last_error. */
+/** Every device of every driver, in P:D order; kl__free it. *n = 0 is KL_OK: the sentence of a
+ * driver that failed stands then in kl_last_error. */
 kl_status kl__found_all(const kl__cl_table *cl, kl__found **out, size_t *n);
 /** Index into `list` of the one that `choice` names. */
 kl_status kl__choose(const kl__found *list, size_t n, const char *choice, size_t *pick);
 
 /** A device that cannot be asked is not usable, and why_not says so. */
-void kl__caps_query(const kl__cl_table *cl, cl_platform_id platform, cl_device_id device, kl__caps *caps);
+void kl__caps_query(const kl__cl_table *cl, cl_platform_id platform, cl_device_id device,
+                    kl__caps *caps);
 /** KILN_VECTOR; KL_E_ARG for a value that is no width. */
 kl_status kl__caps_override(kl__caps *caps);
 void kl__quirks_apply(kl__caps *caps);
 
-/* ---- lanes --------------------------------------------------------------------------------------- */
+/* ---- lanes ---- */
 struct kl__lane {
     kl_ctx *ctx;
     cl_command_queue queue;
@@ -43,12 +45,14 @@ typedef struct kl__link {
     cl_event event;
 } kl__link;
 void kl__link_begin(kl__lane *lane, kl__link *link, bool want_event);
-/** After the enqueue call: keeps the chain; *done (NULL: nobody wants it) is the caller's to release. */
+/** After the enqueue call: keeps the chain; *done (NULL: nobody wants it) is the caller's to
+ * release. */
 void kl__link_end(kl__lane *lane, kl__link *link, cl_int code, cl_event *done);
-/** The lock is held. What follows starts after all that the lane queued, also for code that knows no chain. */
+/** The lock is held. What follows starts after all that the lane queued, also for code that knows
+ * no chain. */
 cl_int kl__lane_barrier(kl__lane *lane);
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 struct kl__mem {
     atomic_int refs;
     kl_ctx *ctx;
@@ -59,7 +63,7 @@ struct kl__mem {
 /** KL_OK, or the sentence: span inside its memory. */
 kl_status kl__span_check(kl__span span, size_t bytes, const char *what);
 
-/* ---- programs ------------------------------------------------------------------------------------ */
+/* ---- programs ---- */
 typedef struct kl__program {
     struct kl__program *next;
     kl__hash128 key;
@@ -70,11 +74,12 @@ typedef struct kl__program {
 cl_program kl__program_get(kl_ctx *ctx, const kl__launch *launch);
 void kl__programs_release(kl_ctx *ctx);
 
-/* Binary cache on disk, for drivers that keep none. `key_text` is everything that the binary depends on. */
+/* Binary cache on disk, for drivers that keep none. `key_text` is everything that the binary
+ * depends on. */
 bool kl__binary_load(kl_ctx *ctx, const kl__text *key_text, uint8_t **data, size_t *n);
 void kl__binary_store(kl_ctx *ctx, const kl__text *key_text, cl_program program);
 
-/* ---- CLBlast -------------------------------------------------------------------------------------- */
+/* ---- CLBlast ---- */
 cl_int kl__clblast_sgemm(const kl__gemm *g, cl_command_queue *queue, cl_event *event);
 void kl__clblast_clear(void);
 
@@ -91,14 +96,15 @@ struct kl_ctx {
 
     kl__mutex lock; /* enqueueing */
     kl__lane lane[KL__N_LANES];
-    bool foreign;   /* the caller's queue: lane[0] is all lanes */
+    bool foreign; /* the caller's queue: lane[0] is all lanes */
 
     kl__mutex build_lock; /* programs */
     kl__cond built;
     kl__program *programs;
 
     atomic_bool used_clblast;
-    atomic_uint_fast64_t n_built, n_from_cache, build_ns, live_buffers, live_bytes, peak_bytes, launches, creates;
+    atomic_uint_fast64_t n_built, n_from_cache, build_ns, live_buffers, live_bytes, peak_bytes,
+        launches, creates;
 };
 
 static inline void kl__count_create(kl_ctx *ctx)

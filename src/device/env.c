@@ -1,4 +1,5 @@
-/* The environment that drivers want before their first call; for programs, never for the library itself. */
+/* The environment that drivers want before their first call; for programs, never for the library
+ * itself. */
 #define _GNU_SOURCE /* sched_getaffinity */
 #include "base/thread.h"
 
@@ -9,7 +10,8 @@
 #include <sched.h>
 #include <unistd.h>
 
-/* PoCL pins its worker i to CPU i, over the head of taskset and cgroups, and aborts where that CPU may not be used. */
+/* PoCL pins its worker i to CPU i, over the head of taskset and cgroups, and aborts where that CPU
+ * may not be used. */
 static bool runs_on_exactly_all(void)
 {
     cpu_set_t set;

@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-/* ---- the chain ----------------------------------------------------------------------------------- */
+/* ---- the chain ---- */
 
 void kl__link_begin(kl__lane *lane, kl__link *link, bool want_event)
 {
@@ -42,7 +42,7 @@ cl_int kl__lane_barrier(kl__lane *lane)
     return lane->ctx->cl->clEnqueueBarrierWithWaitList(lane->queue, 0, NULL, NULL);
 }
 
-/* ---- order --------------------------------------------------------------------------------------- */
+/* ---- order ---- */
 
 kl__lane *kl__ctx_lane(kl_ctx *ctx, kl__lane_kind kind)
 {
@@ -128,10 +128,12 @@ kl_status kl__lane_finish(kl__lane *lane)
     return code ? kl__cl_fail(lane->ctx, "clFinish", NULL, code) : KL_OK;
 }
 
-/* ---- transfers ----------------------------------------------------------------------------------- */
+/* ---- transfers ---- */
 
-/* Reading and writing by waiting for an event, not by a blocking call: that one would hold the lock. */
-static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *dst, size_t bytes, kl__event *done)
+/* Reading and writing by waiting for an event, not by a blocking call: that one would hold the
+ * lock. */
+static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *dst, size_t bytes,
+                          kl__event *done)
 {
     kl_ctx *ctx = lane->ctx;
     const char *call = src ? "clEnqueueWriteBuffer" : "clEnqueueReadBuffer";
@@ -148,10 +150,11 @@ static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *
     cl_event e = NULL;
     kl__lock(&ctx->lock);
     kl__link_begin(lane, &link, true);
-    cl_int code = src ? ctx->cl->clEnqueueWriteBuffer(lane->queue, span.mem->mem, CL_FALSE, span.offset, bytes,
-                                                      src, link.n, link.wait, link.out)
-                      : ctx->cl->clEnqueueReadBuffer(lane->queue, span.mem->mem, CL_FALSE, span.offset, bytes,
-                                                     dst, link.n, link.wait, link.out);
+    cl_int code =
+        src ? ctx->cl->clEnqueueWriteBuffer(lane->queue, span.mem->mem, CL_FALSE, span.offset,
+                                            bytes, src, link.n, link.wait, link.out)
+            : ctx->cl->clEnqueueReadBuffer(lane->queue, span.mem->mem, CL_FALSE, span.offset, bytes,
+                                           dst, link.n, link.wait, link.out);
     kl__link_end(lane, &link, code, &e);
     cl_int flushed = code ? CL_SUCCESS : ctx->cl->clFlush(lane->queue);
     kl__unlock(&ctx->lock);
@@ -172,7 +175,8 @@ static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *
     return st;
 }
 
-kl_status kl__lane_write(kl__lane *lane, kl__span dst, const void *src, size_t bytes, kl__event *done)
+kl_status kl__lane_write(kl__lane *lane, kl__span dst, const void *src, size_t bytes,
+                         kl__event *done)
 {
     return transfer(lane, dst, src, NULL, bytes, done);
 }
@@ -188,7 +192,8 @@ kl_status kl__lane_copy(kl__lane *lane, kl__span dst, kl__span src, size_t bytes
     kl_status st;
     if (!bytes)
         return KL_OK;
-    if ((st = kl__span_check(src, bytes, "copy from")) || (st = kl__span_check(dst, bytes, "copy to")))
+    if ((st = kl__span_check(src, bytes, "copy from")) ||
+        (st = kl__span_check(dst, bytes, "copy to")))
         return st;
     kl__link link;
     kl__lock(&ctx->lock);
@@ -200,7 +205,8 @@ kl_status kl__lane_copy(kl__lane *lane, kl__span dst, kl__span src, size_t bytes
     return code ? kl__cl_fail(ctx, "clEnqueueCopyBuffer", NULL, code) : KL_OK;
 }
 
-kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_t pattern_bytes, size_t bytes)
+kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_t pattern_bytes,
+                        size_t bytes)
 {
     kl_ctx *ctx = lane->ctx;
     if (!bytes)
@@ -208,15 +214,15 @@ kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_
     kl_status st = kl__span_check(dst, bytes, "fill");
     if (st)
         return st;
-    if ((pattern_bytes != 1 && pattern_bytes != 4 && pattern_bytes != 8) || bytes % pattern_bytes
-        || dst.offset % pattern_bytes)
-        return kl__fail(KL_E_ARG, "fill: %zu bytes from byte %zu on with a pattern of %zu", bytes, dst.offset,
-                        pattern_bytes);
+    if ((pattern_bytes != 1 && pattern_bytes != 4 && pattern_bytes != 8) || bytes % pattern_bytes ||
+        dst.offset % pattern_bytes)
+        return kl__fail(KL_E_ARG, "fill: %zu bytes from byte %zu on with a pattern of %zu", bytes,
+                        dst.offset, pattern_bytes);
     kl__link link;
     kl__lock(&ctx->lock);
     kl__link_begin(lane, &link, false);
-    cl_int code = ctx->cl->clEnqueueFillBuffer(lane->queue, dst.mem->mem, pattern, pattern_bytes, dst.offset,
-                                               bytes, link.n, link.wait, link.out);
+    cl_int code = ctx->cl->clEnqueueFillBuffer(lane->queue, dst.mem->mem, pattern, pattern_bytes,
+                                               dst.offset, bytes, link.n, link.wait, link.out);
     kl__link_end(lane, &link, code, NULL);
     kl__unlock(&ctx->lock);
     return code ? kl__cl_fail(ctx, "clEnqueueFillBuffer", NULL, code) : KL_OK;

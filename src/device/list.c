@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static kl_status add_platform(const kl__cl_table *cl, cl_platform_id platform, int p, kl__found **out, size_t *n,
-                              size_t *cap)
+static kl_status add_platform(const kl__cl_table *cl, cl_platform_id platform, int p,
+                              kl__found **out, size_t *n, size_t *cap)
 {
     cl_uint count = 0;
     cl_device_id *ids = NULL;
@@ -21,7 +21,8 @@ static kl_status add_platform(const kl__cl_table *cl, cl_platform_id platform, i
         code = cl->clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, count, ids, NULL);
     }
     if (code) {
-        /* One broken driver must not hide the others; its sentence stands if nothing else is found. */
+        /* One broken driver must not hide the others; its sentence stands if nothing else is found.
+         */
         kl__cl_fail(NULL, "clGetDeviceIDs", NULL, code);
         kl__log(KL_LOG_WARN, "platform %d: %s", p, kl_last_error());
         goto out;
@@ -111,11 +112,13 @@ kl_status kl_device_list(kl_device_info *out, size_t cap, size_t *n)
     return st;
 }
 
-/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name ------------------------------------- */
+/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name -------------------------------------
+ */
 
 static void put_device(kl__text *t, const kl_device_info *d)
 {
-    kl__put(t, "%s%d:%d \"%s\" (%s)", t->len ? ", " : "", d->platform, d->device, d->name, d->platform_name);
+    kl__put(t, "%s%d:%d \"%s\" (%s)", t->len ? ", " : "", d->platform, d->device, d->name,
+            d->platform_name);
     if (!d->usable)
         kl__put(t, " not usable: %s", d->why_not);
 }
@@ -125,15 +128,16 @@ static kl_status no_match(const kl__found *list, size_t n, const char *choice)
     kl__text t = {0};
     for (size_t i = 0; i < n; i++)
         put_device(&t, &list[i].caps.info);
-    kl__fail(KL_E_NO_DEVICE, "no usable device matches \"%.60s\"; there are: %s", choice, t.s ? t.s : "none");
+    kl__fail(KL_E_NO_DEVICE, "no usable device matches \"%.60s\"; there are: %s", choice,
+             t.s ? t.s : "none");
     kl__text_free(&t);
     return KL_E_NO_DEVICE;
 }
 
 static bool matches(const kl_device_info *d, const char *part)
 {
-    return kl__contains_nocase(d->name, part) || kl__contains_nocase(d->vendor, part)
-        || kl__contains_nocase(d->platform_name, part);
+    return kl__contains_nocase(d->name, part) || kl__contains_nocase(d->vendor, part) ||
+           kl__contains_nocase(d->platform_name, part);
 }
 
 static bool parse_pd(const char *s, int64_t *p, int64_t *d)
@@ -153,7 +157,8 @@ static kl_status choose_best(const kl__found *list, size_t n, const char *choice
     bool found = false;
     for (size_t i = 0; i < n; i++) {
         const kl_device_info *d = &list[i].caps.info;
-        if (d->usable && (!type || !strcmp(d->type, type)) && (!found || d->score > list[*pick].caps.info.score)) {
+        if (d->usable && (!type || !strcmp(d->type, type)) &&
+            (!found || d->score > list[*pick].caps.info.score)) {
             *pick = i;
             found = true;
         }
@@ -161,7 +166,8 @@ static kl_status choose_best(const kl__found *list, size_t n, const char *choice
     return found ? KL_OK : no_match(list, n, choice);
 }
 
-static kl_status choose_place(const kl__found *list, size_t n, const char *choice, int64_t p, int64_t d, size_t *pick)
+static kl_status choose_place(const kl__found *list, size_t n, const char *choice, int64_t p,
+                              int64_t d, size_t *pick)
 {
     for (size_t i = 0; i < n; i++) {
         const kl_device_info *info = &list[i].caps.info;
@@ -170,7 +176,8 @@ static kl_status choose_place(const kl__found *list, size_t n, const char *choic
         *pick = i;
         if (info->usable)
             return KL_OK;
-        return kl__fail(KL_E_NO_DEVICE, "device %s \"%s\" is not usable: %s", choice, info->name, info->why_not);
+        return kl__fail(KL_E_NO_DEVICE, "device %s \"%s\" is not usable: %s", choice, info->name,
+                        info->why_not);
     }
     return no_match(list, n, choice);
 }
@@ -197,8 +204,8 @@ static kl_status choose_name(const kl__found *list, size_t n, const char *choice
     else if (!n_match)
         st = no_match(list, n, choice);
     else if (n_match > 1)
-        st = kl__fail(KL_E_NO_DEVICE, "\"%.60s\" matches %zu devices; say one as P:D: %s", choice, n_match,
-                      t.s ? t.s : "");
+        st = kl__fail(KL_E_NO_DEVICE, "\"%.60s\" matches %zu devices; say one as P:D: %s", choice,
+                      n_match, t.s ? t.s : "");
     kl__text_free(&t);
     return st;
 }

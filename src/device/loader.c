@@ -14,7 +14,8 @@ static kl__cl_table loader_table;
 static bool loader_loaded;
 static _Atomic(const kl__cl_table *) current;
 
-/* dlsym gives an object pointer; POSIX lets it be copied into a function pointer, ISO C a cast does not. */
+/* dlsym gives an object pointer; POSIX lets it be copied into a function pointer, ISO C a cast does
+ * not. */
 static bool fill(void *lib, const char *path)
 {
     void *p;
@@ -40,8 +41,10 @@ static const kl__cl_table *load(void)
     if (!lib) {
         const char *why = dlerror();
         kl__fail(KL_E_NO_DEVICE,
-                 "no OpenCL loader (%s): install one (Debian, Ubuntu: ocl-icd-libopencl1, and pocl-opencl-icd for "
-                 "the CPU) or set KILN_OPENCL_LIB", why ? why : path);
+                 "no OpenCL loader (%s): install one (Debian, Ubuntu: ocl-icd-libopencl1, and "
+                 "pocl-opencl-icd for "
+                 "the CPU) or set KILN_OPENCL_LIB",
+                 why ? why : path);
         return NULL;
     }
     if (!fill(lib, path)) {

@@ -20,10 +20,13 @@ static const char *bytes_text(char out[32], uint64_t n)
 static void refuse(kl_ctx *ctx, size_t bytes, const char *why)
 {
     char want[32], held[32], all[32], one[32];
-    kl__fail(KL_E_MEMORY, "cannot get %s of memory on %s: %s (this context holds %s; the device has %s, at most %s "
-             "in one piece)", bytes_text(want, bytes), ctx->caps.info.name, why,
-             bytes_text(held, atomic_load(&ctx->live_bytes)), bytes_text(all, ctx->caps.global_bytes),
-             bytes_text(one, ctx->caps.max_alloc));
+    kl__fail(
+        KL_E_MEMORY,
+        "cannot get %s of memory on %s: %s (this context holds %s; the device has %s, at most %s "
+        "in one piece)",
+        bytes_text(want, bytes), ctx->caps.info.name, why,
+        bytes_text(held, atomic_load(&ctx->live_bytes)), bytes_text(all, ctx->caps.global_bytes),
+        bytes_text(one, ctx->caps.max_alloc));
 }
 
 static void account(kl_ctx *ctx, size_t bytes)
@@ -42,7 +45,8 @@ kl__mem *kl__mem_create(kl_ctx *ctx, size_t bytes)
         refuse(ctx, bytes, "more than one buffer may have");
         return NULL;
     }
-    if (size > ctx->caps.global_bytes || atomic_load(&ctx->live_bytes) > ctx->caps.global_bytes - size) {
+    if (size > ctx->caps.global_bytes ||
+        atomic_load(&ctx->live_bytes) > ctx->caps.global_bytes - size) {
         refuse(ctx, bytes, "the device is full");
         return NULL;
     }
@@ -131,13 +135,12 @@ cl_mem kl__mem_cl(const kl__mem *m)
     return m ? m->mem : NULL;
 }
 
-
 kl_status kl__span_check(kl__span span, size_t bytes, const char *what)
 {
     if (!span.mem)
         return kl__fail(KL_E_ARG, "%s: no memory given", what);
     if (span.offset > span.mem->bytes || bytes > span.mem->bytes - span.offset)
-        return kl__fail(KL_E_ARG, "%s: %zu bytes from byte %zu on do not fit in a buffer of %zu", what, bytes,
-                        span.offset, span.mem->bytes);
+        return kl__fail(KL_E_ARG, "%s: %zu bytes from byte %zu on do not fit in a buffer of %zu",
+                        what, bytes, span.offset, span.mem->bytes);
     return KL_OK;
 }

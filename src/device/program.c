@@ -1,4 +1,5 @@
-/* Programs: from a launch to a built cl_program, once per context. The key is the expanded text and the options. */
+/* Programs: from a launch to a built cl_program, once per context. The key is the expanded text and
+ * the options. */
 #include "base/mem.h"
 #include "device/ctx.h"
 #include "device/source.h"
@@ -7,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- options ------------------------------------------------------------------------------------- */
+/* ---- options ---- */
 
 void kl__def_int(kl__defs *d, const char *name, int64_t value)
 {
@@ -68,26 +69,32 @@ static kl_status recipe_of(kl_ctx *ctx, const kl__launch *l, recipe *r)
         kl__put(&r->options, " -DKL_FP64");
     if (r->source.failed || r->options.failed)
         return kl__no_memory(r->source.len + r->options.len);
-    kl__hash128 s = kl__hash_wide(r->source.s, r->source.len), o = kl__hash_wide(r->options.s, r->options.len);
+    kl__hash128 s = kl__hash_wide(r->source.s, r->source.len),
+                o = kl__hash_wide(r->options.s, r->options.len);
     uint64_t both[4] = {s.lo, s.hi, o.lo, o.hi};
     r->key = kl__hash_wide(both, sizeof both);
     return KL_OK;
 }
 
-/* All that a binary depends on, as text: it is hashed into the file's name and compared when the file is read. */
+/* All that a binary depends on, as text: it is hashed into the file's name and compared when the
+ * file is read. */
 static void put_key_text(kl_ctx *ctx, const recipe *r, kl__text *t)
 {
     const kl_device_info *d = &ctx->caps.info;
     kl__hash128 s = kl__hash_wide(r->source.s, r->source.len);
-    kl__put(t, "source %016" PRIx64 "%016" PRIx64 " %zu\noptions %s\ndevice %s\nvendor %s\ndriver %s\nversion %s\n"
-            "platform %s\nkiln %s\n", s.hi, s.lo, r->source.len, r->options.s, d->name, d->vendor, d->driver,
-            d->version, d->platform_name, kl_version());
+    kl__put(t,
+            "source %016" PRIx64 "%016" PRIx64
+            " %zu\noptions %s\ndevice %s\nvendor %s\ndriver %s\nversion %s\n"
+            "platform %s\nkiln %s\n",
+            s.hi, s.lo, r->source.len, r->options.s, d->name, d->vendor, d->driver, d->version,
+            d->platform_name, kl_version());
 }
 
-/* ---- building ------------------------------------------------------------------------------------ */
+/* ---- building ---- */
 
 /* The first lines of the log into the sentence, the whole of it into the log. */
-static kl_status build_failed(kl_ctx *ctx, const kl__launch *l, const recipe *r, cl_program p, cl_int code)
+static kl_status build_failed(kl_ctx *ctx, const kl__launch *l, const recipe *r, cl_program p,
+                              cl_int code)
 {
     size_t n = 0;
     char *log = NULL;
@@ -95,14 +102,21 @@ static kl_status build_failed(kl_ctx *ctx, const kl__launch *l, const recipe *r,
         log = kl__calloc(n + 1, 1);
     if (log && ctx->cl->clGetProgramBuildInfo(p, ctx->device, CL_PROGRAM_BUILD_LOG, n, log, NULL))
         log[0] = 0;
-    kl__log(KL_LOG_ERROR, "%s of %s with \"%s\":\n%s", l->kernel, l->file, r->options.s, log ? log : "");
+    kl__log(KL_LOG_ERROR, "%s of %s with \"%s\":\n%s", l->kernel, l->file, r->options.s,
+            log ? log : "");
     /* The sentence holds about a thousand bytes; errors come before the notes about them. */
     const char *first = log ? strstr(log, "error") : NULL;
     while (first && first > log && first[-1] != '\n')
         first--;
-    kl__fail(KL_E_BUILD, "clBuildProgram: kernel %s (%s) does not compile on %s (driver %s): %s (%d); options \"%.250s\"; "
-             "%.420s", l->kernel, l->file, ctx->caps.info.name, ctx->caps.info.driver, kl__cl_code_name(code), code,
-             r->options.s, first ? first : log && *log ? log : "the driver gives no log");
+    kl__fail(KL_E_BUILD,
+             "clBuildProgram: kernel %s (%s) does not compile on %s (driver %s): %s (%d); options "
+             "\"%.250s\"; "
+             "%.420s",
+             l->kernel, l->file, ctx->caps.info.name, ctx->caps.info.driver, kl__cl_code_name(code),
+             code, r->options.s,
+             first         ? first
+             : log && *log ? log
+                           : "the driver gives no log");
     kl__free(log);
     return KL_E_BUILD;
 }
@@ -111,7 +125,8 @@ static cl_program build_source(kl_ctx *ctx, const kl__launch *l, const recipe *r
 {
     cl_int code;
     const char *text = r->source.s;
-    cl_program p = ctx->cl->clCreateProgramWithSource(ctx->context, 1, &text, &r->source.len, &code);
+    cl_program p =
+        ctx->cl->clCreateProgramWithSource(ctx->context, 1, &text, &r->source.len, &code);
     if (!p) {
         kl__cl_fail(ctx, "clCreateProgramWithSource", l->kernel, code);
         return NULL;
@@ -146,7 +161,8 @@ static cl_program build_binary(kl_ctx *ctx, const recipe *r, const kl__text *key
         return NULL;
     cl_int code, status = CL_SUCCESS;
     const unsigned char *bin = data;
-    cl_program p = ctx->cl->clCreateProgramWithBinary(ctx->context, 1, &ctx->device, &n, &bin, &status, &code);
+    cl_program p =
+        ctx->cl->clCreateProgramWithBinary(ctx->context, 1, &ctx->device, &n, &bin, &status, &code);
     kl__free(data);
     if (!p)
         return NULL;
@@ -155,7 +171,8 @@ static cl_program build_binary(kl_ctx *ctx, const recipe *r, const kl__text *key
         atomic_fetch_add(&ctx->n_from_cache, 1);
         return p;
     }
-    kl__log(KL_LOG_INFO, "a cached kernel is not what %s takes; it is compiled anew", ctx->caps.info.name);
+    kl__log(KL_LOG_INFO, "a cached kernel is not what %s takes; it is compiled anew",
+            ctx->caps.info.name);
     ctx->cl->clReleaseProgram(p);
     return NULL;
 }
@@ -186,7 +203,7 @@ static cl_program build(kl_ctx *ctx, const kl__launch *l, const recipe *r)
     return p;
 }
 
-/* ---- the programs of a context ------------------------------------------------------------------- */
+/* ---- the programs of a context ---- */
 
 static kl__program **find(kl_ctx *ctx, kl__hash128 key)
 {
@@ -196,7 +213,8 @@ static kl__program **find(kl_ctx *ctx, kl__hash128 key)
     return p;
 }
 
-/* Takes a finished program, or leaves a mark that it is being built: *mine. Different programs build at once. */
+/* Takes a finished program, or leaves a mark that it is being built: *mine. Different programs
+ * build at once. */
 static kl_status take_or_mark(kl_ctx *ctx, kl__hash128 key, kl__program **mine, cl_program *ready)
 {
     kl_status st = KL_OK;

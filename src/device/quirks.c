@@ -1,15 +1,15 @@
-/* The only place that knows vendors and drivers by name: corrections of what a device says of itself, and its
- * score. Everything else asks capabilities. */
+/* The only place that knows vendors and drivers by name: corrections of what a device says of
+ * itself, and its score. Everything else asks capabilities. */
 #include "device/ctx.h"
 
 #include <math.h>
 #include <string.h>
 
 enum quirk {
-    CACHES = 1,     /* keeps compiled kernels on disk itself */
-    BAD_TIMES = 2,  /* profiling times are useless */
-    SOFTWARE = 4,   /* a rasteriser on the CPU: correct, slow */
-    LAST = 8,       /* known to miscompile: only when named */
+    CACHES = 1,    /* keeps compiled kernels on disk itself */
+    BAD_TIMES = 2, /* profiling times are useless */
+    SOFTWARE = 4,  /* a rasteriser on the CPU: correct, slow */
+    LAST = 8,      /* known to miscompile: only when named */
 };
 
 static const struct {
@@ -24,20 +24,23 @@ static const struct {
     {"rusticl", NULL, CACHES},
     {"rusticl", "llvmpipe", BAD_TIMES | SOFTWARE}, /* 0 to 2 ns for anything */
     {"Clover", NULL, LAST},                        /* OpenCL 1.1, unmaintained since 2020 */
-    {"Oclgrind", NULL, CACHES | BAD_TIMES | SOFTWARE}, /* an interpreter; its binaries are bitcode it prints warnings for */
+    {"Oclgrind", NULL,
+     CACHES | BAD_TIMES |
+         SOFTWARE}, /* an interpreter; its binaries are bitcode it prints warnings for */
 };
 
 static unsigned quirks_of(const kl_device_info *d)
 {
     unsigned q = 0;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if ((!table[i].platform || kl__contains_nocase(d->platform_name, table[i].platform))
-            && (!table[i].name || kl__contains_nocase(d->name, table[i].name)))
+        if ((!table[i].platform || kl__contains_nocase(d->platform_name, table[i].platform)) &&
+            (!table[i].name || kl__contains_nocase(d->name, table[i].name)))
             q |= table[i].quirks;
     return q;
 }
 
-/* Class first (a discrete GPU before an integrated one before a CPU), then units times clock, then memory. */
+/* Class first (a discrete GPU before an integrated one before a CPU), then units times clock, then
+ * memory. */
 static double score(const kl__caps *c, unsigned q)
 {
     const kl_device_info *d = &c->info;

@@ -13,8 +13,8 @@ static kl_status step_failed(const kl__seq *s, const kl__step *t, const char *ca
 
 static cl_int enqueue_gemm(kl__step *t, kl__lane *lane, kl__link *link)
 {
-    /* CLBlast knows no wait list, and its event is that of its last kernel: on an out-of-order queue a barrier on
-     * either side keeps its kernels in their place. */
+    /* CLBlast knows no wait list, and its event is that of its last kernel: on an out-of-order
+     * queue a barrier on either side keeps its kernels in their place. */
     cl_int code = kl__lane_barrier(lane);
     if (!code)
         code = kl__clblast_sgemm(&t->gemm, &lane->queue, link->out);
@@ -31,8 +31,9 @@ static cl_int enqueue(kl__seq *s, kl__step *t, kl__lane *lane, const char **call
     switch (t->kind) {
     case KL__STEP_KERNEL:
         *call = "clEnqueueNDRangeKernel";
-        code = cl->clEnqueueNDRangeKernel(lane->queue, t->kernel, t->dims, NULL, t->global,
-                                          t->local[0] ? t->local : NULL, link.n, link.wait, link.out);
+        code =
+            cl->clEnqueueNDRangeKernel(lane->queue, t->kernel, t->dims, NULL, t->global,
+                                       t->local[0] ? t->local : NULL, link.n, link.wait, link.out);
         break;
     case KL__STEP_COPY:
         *call = "clEnqueueCopyBuffer";
@@ -65,7 +66,8 @@ static kl_status check_range(const kl__seq *s, const kl__lane *lane, size_t firs
         for (size_t k = 0; k < s->step[i].n_use; k++) {
             int slot = s->use[s->step[i].use + k].slot;
             if (!s->slot[slot].bound)
-                return kl__fail(KL_E_ARG, "%s \"%s\": slot %d is not bound", s->step[i].name, s->step[i].label, slot);
+                return kl__fail(KL_E_ARG, "%s \"%s\": slot %d is not bound", s->step[i].name,
+                                s->step[i].label, slot);
         }
     return KL_OK;
 }

@@ -1,12 +1,11 @@
-/* Building a sequence: everything that can fail for a known reason fails here, with a sentence. */
+/* Building a sequence: its steps, copies, fills, library calls, slots. Kernels are in seq_kernel.c.
+ */
 #include "base/mem.h"
 #include "device/seq.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { MAX_SLOTS = 4096 };
 
 kl__seq *kl__seq_create(kl_ctx *ctx)
 {
@@ -41,9 +40,10 @@ void kl__seq_destroy(kl__seq *s)
     kl__free(s);
 }
 
-/* ---- a step: begun, then kept or dropped ----------------------------------------------------------- */
+/* ---- a step: begun, then kept or dropped ---- */
 
-static kl_status step_begin(kl__seq *s, kl__step *t, kl__step_kind kind, const char *name, const char *label)
+kl_status kl__step_begin(kl__seq *s, kl__step *t, kl__step_kind kind, const char *name,
+                         const char *label)
 {
     memset(t, 0, sizeof *t);
     t->kind = kind;
@@ -53,7 +53,7 @@ static kl_status step_begin(kl__seq *s, kl__step *t, kl__step_kind kind, const c
     return t->name && t->label ? KL_OK : KL_E_MEMORY;
 }
 
-static kl_status step_end(kl__seq *s, kl__step *t, kl_status st)
+kl_status kl__step_end(kl__seq *s, kl__step *t, kl_status st)
 {
     if (!st)
         st = kl__grow(&s->step, &s->cap, s->n + 1, sizeof *s->step);
@@ -67,209 +67,23 @@ static kl_status step_end(kl__seq *s, kl__step *t, kl_status st)
     return st;
 }
 
-static kl_status hold(kl__seq *s, kl__mem *m)
+kl_status kl__seq_hold(kl__seq *s, kl__mem *m)
 {
     if (m->ctx != s->ctx)
-        return kl__fail(KL_E_ARG, "memory of another context is given to a sequence on %s", s->ctx->caps.info.name);
+        return kl__fail(KL_E_ARG, "memory of another context is given to a sequence on %s",
+                        s->ctx->caps.info.name);
     kl_status st = kl__grow(&s->held, &s->held_cap, s->n_held + 1, sizeof *s->held);
     if (!st)
         s->held[s->n_held++] = kl__mem_retain(m);
     return st;
 }
 
-/* ---- kernels: arguments ---------------------------------------------------------------------------- */
-
-static kl_status set_arg(kl__seq *s, const kl__step *t, cl_uint index, size_t bytes, const void *value)
-{
-    cl_int code = s->ctx->cl->clSetKernelArg(t->kernel, index, bytes, value);
-    if (!code)
-        return KL_OK;
-    char what[160];
-    snprintf(what, sizeof what, "argument %u of %.100s", index, t->name);
-    return kl__cl_fail(s->ctx, "clSetKernelArg", what, code);
-}
-
-/* The pointer, and after it the offset in elements. */
-static kl_status set_span(kl__seq *s, const kl__step *t, cl_uint index, kl__span span, uint32_t elem)
-{
-    size_t at = span.offset;
-    if (!elem || at % elem)
-        return kl__fail(KL_E_ARG, "%s \"%s\": argument %u begins at byte %zu, which is no multiple of its element's %u",
-                        t->name, t->label, index, at, elem);
-    if (span.mem && span.offset > span.mem->bytes)
-        return kl__fail(KL_E_ARG, "%s \"%s\": argument %u begins at byte %zu of a buffer of %zu", t->name, t->label,
-                        index, span.offset, span.mem->bytes);
-    cl_mem mem = span.mem ? span.mem->mem : NULL;
-    cl_ulong elements = at / elem;
-    kl_status st = set_arg(s, t, index, sizeof mem, &mem);
-    return st ? st : set_arg(s, t, index + 1, sizeof elements, &elements);
-}
-
-static kl_status add_use(kl__seq *s, cl_uint index, const kl__arg *a)
-{
-    if (a->v.slot < 0 || a->v.slot >= MAX_SLOTS)
-        return kl__fail(KL_E_ARG, "slot %d: slots are 0 to %d", a->v.slot, MAX_SLOTS - 1);
-    size_t need = (size_t)a->v.slot + 1;
-    kl_status st = kl__grow(&s->use, &s->use_cap, s->n_use + 1, sizeof *s->use);
-    if (!st && need > s->n_slot) {
-        st = kl__grow(&s->slot, &s->slot_cap, need, sizeof *s->slot);
-        if (!st) {
-            memset(s->slot + s->n_slot, 0, (need - s->n_slot) * sizeof *s->slot);
-            s->n_slot = need;
-        }
-    }
-    if (st)
-        return st;
-    if (s->slot[a->v.slot].bound)
-        return kl__fail(KL_E_ARG, "slot %d is bound already; bind after the last step is added", a->v.slot);
-    s->use[s->n_use++] = (kl__slot_use){s->n, index, a->elem, a->v.slot, a->span.offset};
-    return KL_OK;
-}
-
-static kl_status set_args(kl__seq *s, kl__step *t, const kl__launch *l)
-{
-    kl_status st = KL_OK;
-    cl_uint index = 0;
-    for (int i = 0; !st && i < l->n_args; i++, index++) {
-        const kl__arg *a = &l->arg[i];
-        switch (a->kind) {
-        case KL__ARG_SPAN:
-            st = set_span(s, t, index, a->span, a->elem);
-            if (!st && a->span.mem)
-                st = hold(s, a->span.mem);
-            index++;
-            break;
-        case KL__ARG_SLOT:
-            st = add_use(s, index, a);
-            index++;
-            break;
-        case KL__ARG_I32: st = set_arg(s, t, index, sizeof a->v.i32, &a->v.i32); break;
-        case KL__ARG_U32: st = set_arg(s, t, index, sizeof a->v.u32, &a->v.u32); break;
-        case KL__ARG_U64: st = set_arg(s, t, index, sizeof a->v.u64, &a->v.u64); break;
-        case KL__ARG_F32: st = set_arg(s, t, index, sizeof a->v.f32, &a->v.f32); break;
-        case KL__ARG_LOCAL: st = set_arg(s, t, index, a->v.u64 ? (size_t)a->v.u64 : 16, NULL); break;
-        }
-    }
-    return st;
-}
-
-/* ---- kernels: limits ------------------------------------------------------------------------------- */
-
-/* Some drivers end the process where a group takes more local memory than there is, so it is counted here. */
-static kl_status check_local_memory(kl__seq *s, const kl__step *t, const kl__launch *l)
-{
-    const kl__caps *c = &s->ctx->caps;
-    cl_ulong inside = 0;
-    cl_int code = s->ctx->cl->clGetKernelWorkGroupInfo(t->kernel, s->ctx->device, CL_KERNEL_LOCAL_MEM_SIZE,
-                                                       sizeof inside, &inside, NULL);
-    if (code)
-        return kl__cl_fail(s->ctx, "clGetKernelWorkGroupInfo", t->name, code);
-    uint64_t need = l->local_bytes > inside ? l->local_bytes : inside;
-    for (int i = 0; i < l->n_args; i++)
-        if (l->arg[i].kind == KL__ARG_LOCAL) {
-            uint64_t v = l->arg[i].v.u64;
-            need = v > UINT64_MAX - need ? UINT64_MAX : need + v;
-        }
-    if (need <= c->local_bytes)
-        return KL_OK;
-    return kl__fail(KL_E_UNSUPPORTED, "%s \"%s\" needs %" PRIu64 " bytes of local memory; %s has %" PRIu64, t->name,
-                    t->label, need, c->info.name, c->local_bytes);
-}
-
-/* One row of items, as long as divides the work and fits; the other dimensions are 1. */
-static void choose_local(const kl__caps *c, kl__step *t, size_t max)
-{
-    size_t cap = 256;
-    cap = max && max < cap ? max : cap;
-    cap = c->max_item[0] && c->max_item[0] < cap ? c->max_item[0] : cap;
-    size_t n = cap;
-    while (n > 1 && t->global[0] % n)
-        n--;
-    t->local[0] = n;
-    t->local[1] = t->local[2] = 1;
-}
-
-static kl_status check_local_size(kl__seq *s, const kl__step *t, size_t max)
-{
-    const kl__caps *c = &s->ctx->caps;
-    size_t items = 1;
-    for (cl_uint d = 0; d < t->dims; d++) {
-        size_t n = t->local[d];
-        if (!n || t->global[d] % n)
-            return kl__fail(KL_E_ARG, "%s \"%s\": groups of %zu do not divide %zu items in dimension %u", t->name,
-                            t->label, n, t->global[d], d);
-        if ((c->max_item[d] && n > c->max_item[d]) || !kl__mul(items, n, &items))
-            return kl__fail(KL_E_UNSUPPORTED, "%s \"%s\": groups of %zu in dimension %u; %s takes %zu", t->name,
-                            t->label, n, d, c->info.name, c->max_item[d]);
-    }
-    size_t limit = max && max < c->max_group ? max : c->max_group;
-    if (items > limit)
-        return kl__fail(KL_E_UNSUPPORTED, "%s \"%s\": groups of %zu items; %s takes %zu for this kernel", t->name,
-                        t->label, items, c->info.name, limit);
-    return KL_OK;
-}
-
-static kl_status set_sizes(kl__seq *s, kl__step *t, const kl__launch *l)
-{
-    const kl__cl_table *cl = s->ctx->cl;
-    size_t max = 0, fixed[3] = {0};
-    cl_int code = cl->clGetKernelWorkGroupInfo(t->kernel, s->ctx->device, CL_KERNEL_WORK_GROUP_SIZE, sizeof max, &max,
-                                               NULL);
-    if (!code)
-        code = cl->clGetKernelWorkGroupInfo(t->kernel, s->ctx->device, CL_KERNEL_COMPILE_WORK_GROUP_SIZE,
-                                            sizeof fixed, fixed, NULL);
-    if (code)
-        return kl__cl_fail(s->ctx, "clGetKernelWorkGroupInfo", t->name, code);
-    t->dims = (cl_uint)l->dims;
-    for (int d = 0; d < l->dims; d++) {
-        t->global[d] = l->global[d];
-        t->local[d] = l->local[0] ? l->local[d] : fixed[0] ? fixed[d] : 0;
-        t->skip |= !l->global[d];
-    }
-    if (t->skip)
-        return KL_OK;
-    if (!t->local[0])
-        choose_local(&s->ctx->caps, t, max);
-    for (int d = 0; fixed[0] && d < l->dims; d++)
-        if (t->local[d] != fixed[d])
-            return kl__fail(KL_E_ARG, "%s \"%s\": groups of %zu in dimension %d; the kernel is written for %zu",
-                            t->name, t->label, t->local[d], d, fixed[d]);
-    return check_local_size(s, t, max);
-}
-
-kl_status kl__seq_kernel(kl__seq *s, const kl__launch *l)
-{
-    kl__step t;
-    kl_ctx *ctx = s->ctx;
-    kl_status st = step_begin(s, &t, KL__STEP_KERNEL, l->kernel, l->label);
-    if (!st && (l->n_args < 0 || l->n_args > KL__MAX_ARGS || l->dims < 1 || l->dims > 3))
-        st = kl__fail(KL_E_ARG, "%s: %d arguments in %d dimensions", l->kernel, l->n_args, l->dims);
-    cl_program program = st ? NULL : kl__program_get(ctx, l);
-    if (!st && !program)
-        st = kl__last_status();
-    if (!st) {
-        cl_int code;
-        t.kernel = ctx->cl->clCreateKernel(program, l->kernel, &code);
-        if (t.kernel)
-            kl__count_create(ctx);
-        else
-            st = kl__cl_fail(ctx, "clCreateKernel", l->kernel, code);
-    }
-    if (!st)
-        st = check_local_memory(s, &t, l);
-    if (!st)
-        st = set_args(s, &t, l);
-    if (!st)
-        st = set_sizes(s, &t, l);
-    return step_end(s, &t, st);
-}
-
-/* ---- copies, fills, calls -------------------------------------------------------------------------- */
+/* ---- copies, fills, calls ---- */
 
 kl_status kl__seq_copy(kl__seq *s, const char *label, kl__span dst, kl__span src, size_t bytes)
 {
     kl__step t;
-    kl_status st = step_begin(s, &t, KL__STEP_COPY, "copy", label);
+    kl_status st = kl__step_begin(s, &t, KL__STEP_COPY, "copy", label);
     t.dst = dst;
     t.src = src;
     t.bytes = bytes;
@@ -278,20 +92,22 @@ kl_status kl__seq_copy(kl__seq *s, const char *label, kl__span dst, kl__span src
         st = kl__span_check(dst, bytes, t.label);
     if (!st)
         st = kl__span_check(src, bytes, t.label);
-    if (!st && bytes && dst.mem == src.mem && dst.offset < src.offset + bytes && src.offset < dst.offset + bytes)
-        st = kl__fail(KL_E_ARG, "copy \"%s\": %zu bytes from byte %zu to byte %zu of the same buffer overlap", t.label,
-                      bytes, src.offset, dst.offset);
+    if (!st && bytes && dst.mem == src.mem && dst.offset < src.offset + bytes &&
+        src.offset < dst.offset + bytes)
+        st = kl__fail(KL_E_ARG,
+                      "copy \"%s\": %zu bytes from byte %zu to byte %zu of the same buffer overlap",
+                      t.label, bytes, src.offset, dst.offset);
     if (!st)
-        st = hold(s, dst.mem);
+        st = kl__seq_hold(s, dst.mem);
     if (!st)
-        st = hold(s, src.mem);
-    return step_end(s, &t, st);
+        st = kl__seq_hold(s, src.mem);
+    return kl__step_end(s, &t, st);
 }
 
 kl_status kl__seq_fill(kl__seq *s, const char *label, kl__span dst, uint32_t pattern, size_t bytes)
 {
     kl__step t;
-    kl_status st = step_begin(s, &t, KL__STEP_FILL, "fill", label);
+    kl_status st = kl__step_begin(s, &t, KL__STEP_FILL, "fill", label);
     t.dst = dst;
     t.pattern = pattern;
     t.bytes = bytes;
@@ -299,18 +115,20 @@ kl_status kl__seq_fill(kl__seq *s, const char *label, kl__span dst, uint32_t pat
     if (!st)
         st = kl__span_check(dst, bytes, t.label);
     if (!st && (bytes % sizeof pattern || dst.offset % sizeof pattern))
-        st = kl__fail(KL_E_ARG, "fill \"%s\": %zu bytes from byte %zu on are not whole words", t.label, bytes,
-                      dst.offset);
+        st = kl__fail(KL_E_ARG, "fill \"%s\": %zu bytes from byte %zu on are not whole words",
+                      t.label, bytes, dst.offset);
     if (!st)
-        st = hold(s, dst.mem);
-    return step_end(s, &t, st);
+        st = kl__seq_hold(s, dst.mem);
+    return kl__step_end(s, &t, st);
 }
 
 /* A matrix of rows x cols with leading dimension ld, row-major: inside its memory and aligned. */
-static kl_status check_matrix(const kl__step *t, const char *name, kl__span at, int rows, int cols, int ld)
+static kl_status check_matrix(const kl__step *t, const char *name, kl__span at, int rows, int cols,
+                              int ld)
 {
     if (ld < cols)
-        return kl__fail(KL_E_ARG, "gemm \"%s\": %s has rows of %d, %d apart", t->label, name, cols, ld);
+        return kl__fail(KL_E_ARG, "gemm \"%s\": %s has rows of %d, %d apart", t->label, name, cols,
+                        ld);
     if (at.offset % sizeof(float))
         return kl__fail(KL_E_ARG, "gemm \"%s\": %s begins at byte %zu", t->label, name, at.offset);
     size_t elements = (size_t)(rows - 1) * (size_t)ld + (size_t)cols;
@@ -320,10 +138,11 @@ static kl_status check_matrix(const kl__step *t, const char *name, kl__span at, 
 kl_status kl__seq_gemm(kl__seq *s, const char *label, const kl__gemm *g)
 {
     kl__step t;
-    kl_status st = step_begin(s, &t, KL__STEP_GEMM, "gemm", label);
+    kl_status st = kl__step_begin(s, &t, KL__STEP_GEMM, "gemm", label);
     t.gemm = *g;
     if (!st && !kl__gemm_available(s->ctx))
-        st = kl__fail(KL_E_UNSUPPORTED, "gemm \"%s\": CLBlast is not to be had (libclblast.so.1)", t.label);
+        st = kl__fail(KL_E_UNSUPPORTED, "gemm \"%s\": CLBlast is not to be had (libclblast.so.1)",
+                      t.label);
     if (!st && (g->m < 0 || g->n < 0 || g->k < 1))
         st = kl__fail(KL_E_ARG, "gemm \"%s\": m %d, n %d, k %d", t.label, g->m, g->n, g->k);
     t.skip = !g->m || !g->n;
@@ -334,33 +153,36 @@ kl_status kl__seq_gemm(kl__seq *s, const char *label, const kl__gemm *g)
         if (!st)
             st = check_matrix(&t, "C", g->c, g->m, g->n, g->ldc);
         if (!st)
-            st = hold(s, g->a.mem);
+            st = kl__seq_hold(s, g->a.mem);
         if (!st)
-            st = hold(s, g->b.mem);
+            st = kl__seq_hold(s, g->b.mem);
         if (!st)
-            st = hold(s, g->c.mem);
+            st = kl__seq_hold(s, g->c.mem);
         atomic_store(&s->ctx->used_clblast, true);
     }
-    return step_end(s, &t, st);
+    return kl__step_end(s, &t, st);
 }
 
-/* ---- slots ----------------------------------------------------------------------------------------- */
+/* ---- slots ---- */
 
 kl_status kl__seq_bind(kl__seq *s, int slot, kl__span span)
 {
     if (slot < 0 || (size_t)slot >= s->n_slot)
-        return slot < 0 || slot >= MAX_SLOTS ? kl__fail(KL_E_ARG, "slot %d: slots are 0 to %d", slot, MAX_SLOTS - 1)
-                                             : KL_OK; /* no argument names it */
+        return slot < 0 || slot >= KL__MAX_SLOTS
+                   ? kl__fail(KL_E_ARG, "slot %d: slots are 0 to %d", slot, KL__MAX_SLOTS - 1)
+                   : KL_OK; /* no argument names it */
     if (span.mem && span.mem->ctx != s->ctx)
-        return kl__fail(KL_E_ARG, "memory of another context is bound to a slot on %s", s->ctx->caps.info.name);
+        return kl__fail(KL_E_ARG, "memory of another context is bound to a slot on %s",
+                        s->ctx->caps.info.name);
     kl__slot *b = &s->slot[slot];
     kl_status st = KL_OK;
     b->bound = false; /* until all arguments are set: a run between would mix two buffers */
     for (size_t i = 0; !st && i < s->n_use; i++) {
         const kl__slot_use *u = &s->use[i];
         if (u->slot == slot)
-            st = set_span(s, &s->step[u->step], u->index,
-                          (kl__span){span.mem, span.mem ? span.offset + u->offset : 0}, u->elem);
+            st = kl__step_set_span(s, &s->step[u->step], u->index,
+                                   (kl__span){span.mem, span.mem ? span.offset + u->offset : 0},
+                                   u->elem);
     }
     if (st)
         return st;

@@ -4,13 +4,20 @@
 
 #include "device/ctx.h"
 
-typedef enum kl__step_kind { KL__STEP_KERNEL, KL__STEP_COPY, KL__STEP_FILL, KL__STEP_GEMM } kl__step_kind;
+enum { KL__MAX_SLOTS = 4096 };
+
+typedef enum kl__step_kind {
+    KL__STEP_KERNEL,
+    KL__STEP_COPY,
+    KL__STEP_FILL,
+    KL__STEP_GEMM
+} kl__step_kind;
 
 typedef struct kl__step {
     kl__step_kind kind;
     bool skip; /* nothing to do: it keeps its index */
     char *label, *name;
-    size_t use, n_use;   /* its slots in kl__seq.use */
+    size_t use, n_use; /* its slots in kl__seq.use */
 
     cl_kernel kernel;
     cl_uint dims;
@@ -47,5 +54,15 @@ struct kl__seq {
     kl__slot *slot;
     size_t n_slot, slot_cap;
 };
+
+/** A step: begun, filled in, then kept (st KL_OK) or freed; gives st, or why it cannot be kept. */
+kl_status kl__step_begin(kl__seq *s, kl__step *t, kl__step_kind kind, const char *name,
+                         const char *label);
+kl_status kl__step_end(kl__seq *s, kl__step *t, kl_status st);
+/** Keeps `m` alive as long as the sequence. */
+kl_status kl__seq_hold(kl__seq *s, kl__mem *m);
+/** Two arguments of the kernel: the pointer, and after it the offset in elements. */
+kl_status kl__step_set_span(kl__seq *s, const kl__step *t, cl_uint index, kl__span span,
+                            uint32_t elem);
 
 #endif

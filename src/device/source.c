@@ -1,4 +1,5 @@
-/* From the name of a kernel file to one text: the file, and in place of each #include "..." the included one. */
+/* From the name of a kernel file to one text: the file, and in place of each #include "..." the
+ * included one. */
 #include "device/source.h"
 
 #include "base/error.h"
@@ -34,8 +35,8 @@ static kl_status load(const char *dir, const char *name, const char **text, uint
             *text = (const char *)kl__cl_files[i].text;
             return KL_OK;
         }
-    return kl__fail(KL_E_BUILD, "kernel file \"%s\" is not built in%s%s", name, dir ? " and not in " : "",
-                    dir ? dir : "");
+    return kl__fail(KL_E_BUILD, "kernel file \"%s\" is not built in%s%s", name,
+                    dir ? " and not in " : "", dir ? dir : "");
 }
 
 static const char *skip_blank(const char *s)
@@ -79,8 +80,9 @@ static kl_status expand(kl__text *out, const char *dir, const char *name, int de
             if (!end)
                 kl__put(out, "\n");
         } else if (depth + 1 >= MAX_DEPTH) {
-            st = kl__fail(KL_E_BUILD, "cl/%s:%d: includes are nested %d deep; does a file include itself?", name,
-                          line, MAX_DEPTH);
+            st = kl__fail(KL_E_BUILD,
+                          "cl/%s:%d: includes are nested %d deep; does a file include itself?",
+                          name, line, MAX_DEPTH);
         } else {
             char *sub = kl__strndup(inc, n);
             st = sub ? expand(out, dir, sub, depth + 1) : KL_E_MEMORY;

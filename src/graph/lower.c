@@ -25,7 +25,7 @@ static bool mark(const kl_graph *g, const char *const *outputs, size_t n, bool *
 static kl_node *copy_leaf(kl_graph *to, const kl__apply *a, int64_t batch)
 {
     kl__leaf l = *(const kl__leaf *)a->attrs;
-    if (l.shape.n_dims > 0 && l.shape.dim[0] == KL_BATCH)
+    if (batch > 0 && l.shape.n_dims > 0 && l.shape.dim[0] == KL_BATCH)
         l.shape.dim[0] = batch;
     if (l.dtype == KL_F32 && to->real != KL_F32) {
         size_t n = l.bytes / kl_dtype_size(KL_F32);
@@ -99,6 +99,7 @@ static kl_graph *clone(const kl_graph *g, int64_t batch, mode how, kl_dtype real
         goto fail;
     to->batch = batch;
     to->real = real;
+    to->reserved = g;
     if (!mark(g, outputs, n_outputs, need))
         goto fail;
     for (size_t i = 0; i < g->n_applies; i++)
@@ -110,6 +111,7 @@ static kl_graph *clone(const kl_graph *g, int64_t batch, mode how, kl_dtype real
     }
     if (kl_graph_check(to) != KL_OK)
         goto fail;
+    to->reserved = NULL;
     kl__free(need);
     kl__free(map);
     return to;

@@ -47,14 +47,19 @@ static void join(work *w, uint32_t root, const kl_node *x)
         w->s[root].last = w->last[x->id];
 }
 
-/** May output `out` of `a` at position p take the storage of input i? */
-static bool can_take(const work *w, const kl__apply *a, uint32_t p, int i, const kl_node *out)
+/** May output `slot` of `a` at position p take the storage of input i? */
+static bool can_take(const work *w, const kl__apply *a, uint32_t p, int i, int slot)
 {
-    const kl_node *x = a->in[i];
+    const kl_node *x = a->in[i], *out = a->out[slot];
     uint32_t root = w->root[x->id];
     size_t xb, ob;
     if (root == ELSEWHERE || w->s[root].last != p)
         return false;
+    if (!kl__layout_equal(&x->desc.layout, &out->desc.layout)) /* element k lies elsewhere */
+        return false;
+    for (int k = 0; k < slot; k++) /* an output that nobody reads took it before */
+        if (w->root[a->out[k]->id] == root)
+            return false;
     if (!kl__desc_bytes(&x->desc, &xb) || !kl__desc_bytes(&out->desc, &ob) || xb != ob || ob > w->s[root].bytes)
         return false;
     for (int k = 0; k < a->n_in; k++) /* read through another shape as well: order of reads and writes unknown */
@@ -71,13 +76,13 @@ static int in_place(const work *w, const kl__apply *a, uint32_t p, int slot)
     const kl_node *out = a->out[slot];
     if (a->op->aliases) {
         int i = a->op->aliases(a, slot);
-        return i >= 0 && i < a->n_in && can_take(w, a, p, i, out) ? i : -1;
+        return i >= 0 && i < a->n_in && can_take(w, a, p, i, slot) ? i : -1;
     }
     if (!(a->op->flags & KL__OP_ELEMENTWISE))
         return -1;
     for (int i = 0; i < a->n_in; i++)
         if (kl_shape_equal(a->in[i]->desc.shape, out->desc.shape) && a->in[i]->desc.dtype == out->desc.dtype &&
-            can_take(w, a, p, i, out))
+            can_take(w, a, p, i, slot))
             return i;
     return -1;
 }
@@ -113,6 +118,10 @@ static kl_status place_outputs(work *w, kl__apply *a, uint32_t p)
             continue;
         }
         w->s[x->id] = (storage){.bytes = bytes, .first = p, .last = p, .used = true};
+        if (a->op->flags & KL__OP_LEAF) { /* filled before the first apply runs, and still there for the next run */
+            w->s[x->id].first = 0;
+            w->s[x->id].last = FOREVER;
+        }
         join(w, x->id, x);
     }
     return KL_OK;
@@ -126,38 +135,37 @@ static int by_size(const void *a, const void *b)
     return x->first != y->first ? (x->first < y->first ? -1 : 1) : x < y ? -1 : x > y;
 }
 
-static int by_offset(const void *a, const void *b)
+/** Lowest free offset for s; `placed` is in order of offset. */
+static size_t find_offset(const storage *s, storage *const *placed, size_t n, size_t align, size_t chunk)
 {
-    const storage *x = *(storage *const *)a, *y = *(storage *const *)b;
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-/** Lowest free offset for s among `placed` (n of them). */
-static size_t find_offset(const storage *s, storage **placed, size_t n, storage **tmp, size_t align, size_t chunk)
-{
-    size_t m = 0, at = 0;
-    for (size_t i = 0; i < n; i++)
-        if (placed[i]->first <= s->last && s->first <= placed[i]->last)
-            tmp[m++] = placed[i];
-    qsort(tmp, m, sizeof *tmp, by_offset);
-    for (size_t i = 0; i <= m; i++) {
+    size_t at = 0;
+    for (size_t i = 0; i <= n; i++) {
+        if (i < n && (placed[i]->first > s->last || s->first > placed[i]->last))
+            continue;
         at = (at + align - 1) / align * align;
         if (at / chunk != (at + s->bytes - 1) / chunk)
             at = (at / chunk + 1) * chunk;
-        if (i == m || at + s->bytes <= tmp[i]->offset)
+        if (i == n || at + s->bytes <= placed[i]->offset)
             break;
-        if (tmp[i]->offset + tmp[i]->bytes > at)
-            at = tmp[i]->offset + tmp[i]->bytes;
+        if (placed[i]->offset + placed[i]->bytes > at)
+            at = placed[i]->offset + placed[i]->bytes;
     }
     return at;
 }
 
+static void keep_in_order(storage **placed, size_t n, storage *s)
+{
+    for (; n > 0 && placed[n - 1]->offset > s->offset; n--)
+        placed[n] = placed[n - 1];
+    placed[n] = s;
+}
+
 static kl_status pack(work *w, size_t align, size_t chunk)
 {
-    storage **order = kl__calloc(3 * w->n + 1, sizeof *order);
+    storage **order = kl__calloc(2 * w->n + 1, sizeof *order);
     if (!order)
         return KL_E_MEMORY;
-    storage **placed = order + w->n, **tmp = placed + w->n;
+    storage **placed = order + w->n;
     size_t n = 0, end = 0;
     for (size_t i = 0; i < w->n; i++)
         if (w->s[i].used && w->s[i].bytes)
@@ -166,8 +174,8 @@ static kl_status pack(work *w, size_t align, size_t chunk)
         qsort(order, n, sizeof *order, by_size);
     for (size_t i = 0; i < n; i++) {
         order[i]->offset = w->separate ? (end + align - 1) / align * align
-                                       : find_offset(order[i], placed, i, tmp, align, chunk);
-        placed[i] = order[i];
+                                       : find_offset(order[i], placed, i, align, chunk);
+        keep_in_order(placed, i, order[i]);
         if (order[i]->offset + order[i]->bytes > end)
             end = order[i]->offset + order[i]->bytes;
     }
@@ -221,7 +229,7 @@ kl_status kl__graph_memory(kl_graph *g, const kl__caps *caps, size_t align, bool
             w.s[g->n_nodes + p] = (storage){.bytes = bytes, .first = p, .last = p, .used = true};
         w.out->sum_bytes += bytes;
     }
-    size_t chunk = caps->max_alloc ? (size_t)(caps->max_alloc / align * align) : SIZE_MAX / 2;
+    size_t chunk = caps->max_alloc >= align ? (size_t)(caps->max_alloc / align * align) : SIZE_MAX / 2 / align * align;
     for (size_t i = 0; st == KL_OK && i < w.n; i++)
         if (w.s[i].used && w.s[i].bytes > chunk)
             st = kl__fail(KL_E_MEMORY, "\"%s\" needs %zu bytes; %s gives at most %zu in one buffer: use a smaller batch",
@@ -244,4 +252,7 @@ void kl__graph_lifetime(const kl_graph *g, const kl_node *x, uint32_t *first, ui
         for (int i = 0; i < g->applies[p]->n_in; i++)
             if (g->applies[p]->in[i] == x)
                 *last = p;
+    for (size_t i = 0; i < g->n_outputs; i++)
+        if (g->outputs[i].node == x && g->n_applies)
+            *last = (uint32_t)g->n_applies - 1;
 }

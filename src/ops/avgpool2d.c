@@ -6,7 +6,8 @@ static kl_node *avgpool2d_build(kl_graph *g, kl_node *const *in, int n_in, const
     return kl__pool2d_build(g, &kl__op_avgpool2d, in, n_in, attrs);
 }
 
-static kl_status avgpool2d_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status avgpool2d_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy,
+                                const bool *need, kl_node **dx)
 {
     kl_shape s = a->in[0]->desc.shape;
     kl__pool2d_bwd o = {*(const kl_pool2d_opts *)a->attrs, {(int)s.dim[2], (int)s.dim[3]}};
@@ -19,11 +20,16 @@ static kl_status avgpool2d_grad(kl_graph *g, const kl__apply *a, kl_node *const 
 static kl_status emit(kl__emit *e, const kl__apply *a, bool solo)
 {
     kl_shape s = a->out[0]->desc.shape;
-    kl__pool2d_launch p = {
-        .file = "pool2d_avg.cl", .kernel = solo ? "avgpool2d_fwd_solo" : "avgpool2d_fwd_ref", .g = kl__pool2d_geom(a),
-        .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0)}, .n_args = 2, .solo = solo, .by_rows = true,
-        .skip = ((const kl_pool2d_opts *)a->attrs)->skip_pad, .planes = s.dim[0] * s.dim[1],
-        .items = kl_shape_count(s)};
+    kl__pool2d_launch p = {.file = "pool2d_avg.cl",
+                           .kernel = solo ? "avgpool2d_fwd_solo" : "avgpool2d_fwd_ref",
+                           .g = kl__pool2d_geom(a),
+                           .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0)},
+                           .n_args = 2,
+                           .solo = solo,
+                           .by_rows = true,
+                           .skip = ((const kl_pool2d_opts *)a->attrs)->skip_pad,
+                           .planes = s.dim[0] * s.dim[1],
+                           .items = kl_shape_count(s)};
     return kl__pool2d_emit(e, a, &p);
 }
 
@@ -49,9 +55,17 @@ static const kl__variant variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_avgpool2d = {
-    .name = "avgpool2d", .doc = "mean of each window: [N,C,H,W] -> [N,C,OH,OW]", .min_in = 1, .max_in = 1, .n_out = 1,
-    .attrs_bytes = sizeof(kl_pool2d_opts), .attrs = attrs, .build = avgpool2d_build, .infer = kl__pool2d_infer,
-    .grad = avgpool2d_grad, .variants = variants,
+    .name = "avgpool2d",
+    .doc = "mean of each window: [N,C,H,W] -> [N,C,OH,OW]",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attrs_bytes = sizeof(kl_pool2d_opts),
+    .attrs = attrs,
+    .build = avgpool2d_build,
+    .infer = kl__pool2d_infer,
+    .grad = avgpool2d_grad,
+    .variants = variants,
 };
 
 kl_node *kl_avgpool2d(kl_graph *g, kl_node *x, const kl_pool2d_opts *opts)
@@ -59,15 +73,19 @@ kl_node *kl_avgpool2d(kl_graph *g, kl_node *x, const kl_pool2d_opts *opts)
     return kl__build(g, &kl__op_avgpool2d, &x, 1, opts);
 }
 
-/* ---- avgpool2d_bwd: dy -> dx ------------------------------------------------------------------------------- */
+/* ---- avgpool2d_bwd: dy -> dx ---- */
 static kl_status emit_bwd(kl__emit *e, const kl__apply *a, bool solo)
 {
     kl_shape s = a->out[0]->desc.shape;
-    kl__pool2d_launch p = {
-        .file = "pool2d_avg.cl", .kernel = solo ? "avgpool2d_bwd_solo" : "avgpool2d_bwd_ref",
-        .g = kl__pool2d_bwd_geom(a), .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0)}, .n_args = 2, .solo = solo,
-        .skip = ((const kl__pool2d_bwd *)a->attrs)->pool.skip_pad, .planes = s.dim[0] * s.dim[1],
-        .items = kl_shape_count(s)};
+    kl__pool2d_launch p = {.file = "pool2d_avg.cl",
+                           .kernel = solo ? "avgpool2d_bwd_solo" : "avgpool2d_bwd_ref",
+                           .g = kl__pool2d_bwd_geom(a),
+                           .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0)},
+                           .n_args = 2,
+                           .solo = solo,
+                           .skip = ((const kl__pool2d_bwd *)a->attrs)->pool.skip_pad,
+                           .planes = s.dim[0] * s.dim[1],
+                           .items = kl_shape_count(s)};
     return kl__pool2d_emit(e, a, &p);
 }
 
@@ -84,7 +102,8 @@ static kl_status emit_bwd_ref(kl__emit *e, const kl__apply *a)
 static const kl__attr bwd_attrs[] = {
     KL__POOL2D_ATTRS(kl__pool2d_bwd, pool.),
     KL__POOL2D_SKIP(kl__pool2d_bwd, pool.),
-    {"size", KL__ATTR_INTS, offsetof(kl__pool2d_bwd, size), 2, NULL, 0, "height, width of the pooling's input"},
+    {"size", KL__ATTR_INTS, offsetof(kl__pool2d_bwd, size), 2, NULL, 0,
+     "height, width of the pooling's input"},
     KL__POOL2D_NAME(kl__pool2d_bwd, pool.),
     KL__ATTR_END,
 };
@@ -94,7 +113,14 @@ static const kl__variant bwd_variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_avgpool2d_bwd = {
-    .name = "avgpool2d_bwd", .doc = "dx of avgpool2d from dy", .min_in = 1, .max_in = 1, .n_out = 1,
-    .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl__pool2d_bwd), .attrs = bwd_attrs, .infer = kl__pool2d_bwd_infer,
+    .name = "avgpool2d_bwd",
+    .doc = "dx of avgpool2d from dy",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__pool2d_bwd),
+    .attrs = bwd_attrs,
+    .infer = kl__pool2d_bwd_infer,
     .variants = bwd_variants,
 };

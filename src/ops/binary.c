@@ -3,13 +3,14 @@
 #include "ops/reduce.h"
 
 /** An op without attributes, with its builder. */
-#define BINARY(id, about, text)                                                                                      \
-    const kl__op kl__op_##id = {KL__ELT(id, 2, about, text), .flags = KL__OP_ELEMENTWISE,                            \
-                                .attrs_bytes = sizeof(kl__named), .attrs = kl__named_attrs, .grad = id##_grad};      \
-    kl_node *kl_##id(kl_graph *g, kl_node *a, kl_node *b)                                                            \
-    {                                                                                                                \
-        kl_node *in[2] = {a, b};                                                                                     \
-        return kl__build(g, &kl__op_##id, in, 2, NULL);                                                              \
+#define BINARY(id, about, text)                                                                    \
+    const kl__op kl__op_##id = {KL__ELT(id, 2, about, text), .flags = KL__OP_ELEMENTWISE,          \
+                                .attrs_bytes = sizeof(kl__named), .attrs = kl__named_attrs,        \
+                                .grad = id##_grad};                                                \
+    kl_node *kl_##id(kl_graph *g, kl_node *a, kl_node *b)                                          \
+    {                                                                                              \
+        kl_node *in[2] = {a, b};                                                                   \
+        return kl__build(g, &kl__op_##id, in, 2, NULL);                                            \
     }
 
 static kl_node *sum_to_input(kl_graph *g, const kl__apply *a, int i, kl_node *d)
@@ -17,7 +18,8 @@ static kl_node *sum_to_input(kl_graph *g, const kl__apply *a, int i, kl_node *d)
     return d ? kl__sum_to(g, d, a->in[i]->desc.shape) : NULL;
 }
 
-static kl_status add_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status add_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                          kl_node **dx)
 {
     for (int i = 0; i < 2; i++)
         if (need[i])
@@ -26,7 +28,8 @@ static kl_status add_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, c
 }
 BINARY(add, "a + b", "x0 + x1")
 
-static kl_status sub_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status sub_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                          kl_node **dx)
 {
     if (need[0])
         dx[0] = sum_to_input(g, a, 0, dy[0]);
@@ -36,7 +39,8 @@ static kl_status sub_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, c
 }
 BINARY(sub, "a - b", "x0 - x1")
 
-static kl_status mul_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status mul_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                          kl_node **dx)
 {
     for (int i = 0; i < 2; i++)
         if (need[i])
@@ -45,7 +49,8 @@ static kl_status mul_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, c
 }
 BINARY(mul, "a b", "x0 * x1")
 
-static kl_status div_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status div_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                          kl_node **dx)
 {
     kl_node *in[3] = {dy[0], a->out[0], a->in[1]};
     if (need[0])

@@ -24,7 +24,8 @@ static kl_status cast_infer(const kl__apply *a, kl__desc *out)
 }
 
 /** By f32 and f64 a gradient flows; numbers of other types are data. */
-static kl_status cast_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status cast_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                           kl_node **dx)
 {
     kl_scale_opts o = {.scale = ((const kl_scale_opts *)a->attrs)->scale};
     if (need[0] && a->in[0]->desc.dtype == dy[0]->desc.dtype)
@@ -44,7 +45,8 @@ static void put_args(kl__launch *l, const kl__apply *a)
 static void put_defs(kl__defs *d, const kl__apply *a)
 {
     static const char *const words[] = {
-        [KL_F32] = "float", [KL_F16] = "half", [KL_I32] = "int", [KL_U8] = "uchar", [KL_F64] = "double",
+        [KL_F32] = "float", [KL_F16] = "half",   [KL_I32] = "int",
+        [KL_U8] = "uchar",  [KL_F64] = "double",
     };
     kl_dtype from = a->in[0]->desc.dtype;
     kl__def_word(d, "SRC", words[from]);
@@ -86,7 +88,8 @@ static kl_status emit_solo(kl__emit *e, const kl__apply *a)
 
 static bool fits_solo(const kl__apply *a, const kl__caps *caps)
 {
-    return caps->solo && caps->vector > 1 && a->graph->real == KL_F32 && a->in[0]->desc.dtype != KL_F64;
+    return caps->solo && caps->vector > 1 && a->graph->real == KL_F32 &&
+           a->in[0]->desc.dtype != KL_F64;
 }
 
 static const kl__variant variants[] = {
@@ -96,7 +99,15 @@ static const kl__variant variants[] = {
 };
 
 const kl__op kl__op_cast = {
-    .name = "cast", .doc = "scale x + shift in f32, x of any type", .min_in = 1, .max_in = 1, .n_out = 1,
-    .attrs_bytes = sizeof(kl_scale_opts), .attrs = attrs, .build = cast_build, .infer = cast_infer, .grad = cast_grad,
+    .name = "cast",
+    .doc = "scale x + shift in f32, x of any type",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attrs_bytes = sizeof(kl_scale_opts),
+    .attrs = attrs,
+    .build = cast_build,
+    .infer = cast_infer,
+    .grad = cast_grad,
     .variants = variants,
 };

@@ -16,12 +16,15 @@ static kl_status concat_infer(const kl__apply *a, kl__desc *out)
         for (int i = 0; fits && i < x->shape.n_dims; i++)
             fits = i == o->axis || x->shape.dim[i] == first->shape.dim[i];
         if (!fits)
-            return kl__fail(KL_E_SHAPE, "concat \"%s\": input %d, %s %s, does not join with input 0, %s %s, on axis %d",
-                            a->name, k, kl_dtype_name(x->dtype), kl__shape_str(x->shape, s),
-                            kl_dtype_name(first->dtype), kl__shape_str(first->shape, t), o->axis);
+            return kl__fail(
+                KL_E_SHAPE,
+                "concat \"%s\": input %d, %s %s, does not join with input 0, %s %s, on axis %d",
+                a->name, k, kl_dtype_name(x->dtype), kl__shape_str(x->shape, s),
+                kl_dtype_name(first->dtype), kl__shape_str(first->shape, t), o->axis);
         if (a->n_in > 1 && x->shape.dim[o->axis] == KL_BATCH)
-            return kl__fail(KL_E_SHAPE, "concat \"%s\": axis %d is the batch, whose size is not known yet", a->name,
-                            o->axis);
+            return kl__fail(KL_E_SHAPE,
+                            "concat \"%s\": axis %d is the batch, whose size is not known yet",
+                            a->name, o->axis);
         if (k > 0)
             out->shape.dim[o->axis] += x->shape.dim[o->axis];
     }
@@ -37,7 +40,8 @@ static kl_node *concat_build(kl_graph *g, kl_node *const *in, int n_in, const vo
     return kl__apply_new(g, &kl__op_concat, o.name, in, n_in, &o);
 }
 
-static kl_status concat_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status concat_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                             kl_node **dx)
 {
     const kl_axis_opts *o = a->attrs;
     int64_t start = 0;
@@ -83,7 +87,8 @@ static kl_status emit_ref(kl__emit *e, const kl__apply *a)
 }
 
 static const kl__attr attrs[] = {
-    {"axis", KL__ATTR_INT, offsetof(kl_axis_opts, axis), 0, NULL, 1, "axis along which the inputs are joined"},
+    {"axis", KL__ATTR_INT, offsetof(kl_axis_opts, axis), 0, NULL, 1,
+     "axis along which the inputs are joined"},
     {"name", KL__ATTR_NAME, offsetof(kl_axis_opts, name), 0, NULL, 0, NULL},
     KL__ATTR_END,
 };
@@ -93,9 +98,17 @@ static const kl__variant variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_concat = {
-    .name = "concat", .doc = "joins [..,A,..], [..,B,..], ... along an axis to [..,A+B+...,..]", .min_in = 1,
-    .max_in = -1, .n_out = 1, .attrs_bytes = sizeof(kl_axis_opts), .attrs = attrs, .build = concat_build,
-    .infer = concat_infer, .grad = concat_grad, .variants = variants,
+    .name = "concat",
+    .doc = "joins [..,A,..], [..,B,..], ... along an axis to [..,A+B+...,..]",
+    .min_in = 1,
+    .max_in = -1,
+    .n_out = 1,
+    .attrs_bytes = sizeof(kl_axis_opts),
+    .attrs = attrs,
+    .build = concat_build,
+    .infer = concat_infer,
+    .grad = concat_grad,
+    .variants = variants,
 };
 
 kl_node *kl_concat(kl_graph *g, kl_node *const *x, int n, const kl_axis_opts *opts)

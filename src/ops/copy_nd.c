@@ -5,7 +5,8 @@
 
 enum {
     TILE = 16,               /* side of transpose_coop's tile */
-    CHUNK_BYTES = 128 * 1024 /* what one SOLO work-item moves: long against its start, short against a core's share */
+    CHUNK_BYTES = 128 * 1024 /* what one SOLO work-item moves: long against its start, short against
+                                a core's share */
 };
 
 void kl__strides(kl_shape s, int64_t stride[KL_MAX_DIMS])
@@ -23,7 +24,8 @@ void kl__copy_merge(kl__copy_nd *c)
     for (int i = 0; i < c->n_dims; i++) {
         if (c->dim[i] == 1)
             continue;
-        bool joins = n > 0 && c->from[n - 1] == c->from[i] * c->dim[i] && c->to[n - 1] == c->to[i] * c->dim[i];
+        bool joins = n > 0 && c->from[n - 1] == c->from[i] * c->dim[i] &&
+                     c->to[n - 1] == c->to[i] * c->dim[i];
         int at = joins ? n - 1 : n++;
         c->dim[at] = joins ? c->dim[at] * c->dim[i] : c->dim[i];
         c->from[at] = c->from[i];
@@ -54,8 +56,8 @@ bool kl__copy_swap(const kl__copy_nd *c, int *m, int *n)
 }
 
 /** The axes of `c` without two, at the end of `count` places; the places before are of 1. */
-static void outer_axes(const kl__copy_nd *c, int skip_a, int skip_b, int count, int64_t dim[6], int64_t from[6],
-                       int64_t to[6])
+static void outer_axes(const kl__copy_nd *c, int skip_a, int skip_b, int count, int64_t dim[6],
+                       int64_t from[6], int64_t to[6])
 {
     int at = count;
     for (int i = c->n_dims - 1; i >= 0; i--)
@@ -72,7 +74,8 @@ static void outer_axes(const kl__copy_nd *c, int skip_a, int skip_b, int count, 
 }
 
 /** Extents (but the first: it is what is left), then strides of both sides. */
-static void axes_args(kl__launch *l, int count, const int64_t *dim, const int64_t *from, const int64_t *to)
+static void axes_args(kl__launch *l, int count, const int64_t *dim, const int64_t *from,
+                      const int64_t *to)
 {
     for (int i = 1; i < count; i++)
         kl__launch_arg(l, kl__arg_i32(dim[i]));
@@ -82,8 +85,8 @@ static void axes_args(kl__launch *l, int count, const int64_t *dim, const int64_
         kl__launch_arg(l, kl__arg_i32(to[i]));
 }
 
-static kl_status emit_runs(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst, const kl__copy_nd *c,
-                           kl__defs *d)
+static kl_status emit_runs(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst,
+                           const kl__copy_nd *c, kl__defs *d)
 {
     int64_t dim[6], from[6], to[6], rows = 1, run = c->n_dims ? c->dim[c->n_dims - 1] : 1;
     outer_axes(c, c->n_dims - 1, -1, 5, dim, from, to);
@@ -100,12 +103,13 @@ static kl_status emit_runs(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg
     kl__launch_arg(&l, kl__arg_i32(run));
     kl__launch_arg(&l, kl__arg_i32(piece));
     axes_args(&l, 5, dim, from, to);
-    kl__launch_solo(&l, 2, (size_t)((run + piece - 1) / piece), (size_t)((rows + per - 1) / per), 1);
+    kl__launch_solo(&l, 2, (size_t)((run + piece - 1) / piece), (size_t)((rows + per - 1) / per),
+                    1);
     return kl__emit_launch(e, a, &l);
 }
 
-static kl_status emit_elements(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst, const kl__copy_nd *c,
-                               kl__defs *d)
+static kl_status emit_elements(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst,
+                               const kl__copy_nd *c, kl__defs *d)
 {
     int64_t dim[6], from[6], to[6], n = 1;
     outer_axes(c, -1, -1, 6, dim, from, to);
@@ -120,8 +124,8 @@ static kl_status emit_elements(kl__emit *e, const kl__apply *a, kl__arg src, kl_
     return kl__emit_launch(e, a, &l);
 }
 
-static kl_status swap_launch(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst, const kl__copy_nd *c, int m,
-                             int n, bool solo, kl__defs *d)
+static kl_status swap_launch(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst,
+                             const kl__copy_nd *c, int m, int n, bool solo, kl__defs *d)
 {
     int64_t dim[6], from[6], to[6], outer = 1, piece = 4096;
     outer_axes(c, m, n, 4, dim, from, to);
@@ -139,7 +143,8 @@ static kl_status swap_launch(kl__emit *e, const kl__apply *a, kl__arg src, kl__a
     if (solo)
         kl__launch_arg(&l, kl__arg_i32(piece));
     axes_args(&l, 4, dim, from, to);
-    size_t m_tiles = (size_t)((c->dim[m] + tile - 1) / tile), n_tiles = (size_t)((c->dim[n] + tile - 1) / tile);
+    size_t m_tiles = (size_t)((c->dim[m] + tile - 1) / tile),
+           n_tiles = (size_t)((c->dim[n] + tile - 1) / tile);
     if (solo) {
         kl__launch_solo(&l, 3, m_tiles, (size_t)((c->dim[n] + piece - 1) / piece), (size_t)outer);
     } else {
@@ -154,8 +159,8 @@ static kl_status swap_launch(kl__emit *e, const kl__apply *a, kl__arg src, kl__a
     return kl__emit_launch(e, a, &l);
 }
 
-kl_status kl__emit_swap(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst, const kl__copy_nd *c, int m, int n,
-                        bool solo)
+kl_status kl__emit_swap(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst,
+                        const kl__copy_nd *c, int m, int n, bool solo)
 {
     kl__defs d = {0};
     kl__def_word(&d, "E", kl__elem_word(src.elem));
@@ -166,7 +171,8 @@ kl_status kl__emit_swap(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg ds
     return st;
 }
 
-kl_status kl__emit_copy(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst, const kl__copy_nd *copy, bool solo)
+kl_status kl__emit_copy(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg dst,
+                        const kl__copy_nd *copy, bool solo)
 {
     kl__copy_nd c = *copy;
     int m, n;
@@ -181,7 +187,8 @@ kl_status kl__emit_copy(kl__emit *e, const kl__apply *a, kl__arg src, kl__arg ds
     kl__def_word(&d, "E", kl__elem_word(src.elem));
     src.span.offset += (size_t)c.from_first * src.elem;
     dst.span.offset += (size_t)c.to_first * dst.elem;
-    kl_status st = solo && runs ? emit_runs(e, a, src, dst, &c, &d) : emit_elements(e, a, src, dst, &c, &d);
+    kl_status st =
+        solo && runs ? emit_runs(e, a, src, dst, &c, &d) : emit_elements(e, a, src, dst, &c, &d);
     kl__defs_free(&d);
     return st;
 }

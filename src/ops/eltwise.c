@@ -10,12 +10,14 @@ const kl__attr kl__named_attrs[] = {
     KL__ATTR_END,
 };
 
-/* ---- shapes ------------------------------------------------------------------------------------------ */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 static kl_status misfit(const kl__apply *a, int i, kl_shape so_far)
 {
     char s[2][96];
-    return kl__fail(KL_E_SHAPE, "%s \"%s\": input %d has shape %s, which does not broadcast with %s", a->op->name, a->name,
-                    i, kl__shape_str(a->in[i]->desc.shape, s[0]), kl__shape_str(so_far, s[1]));
+    return kl__fail(KL_E_SHAPE,
+                    "%s \"%s\": input %d has shape %s, which does not broadcast with %s",
+                    a->op->name, a->name, i, kl__shape_str(a->in[i]->desc.shape, s[0]),
+                    kl__shape_str(so_far, s[1]));
 }
 
 kl_status kl__eltwise_infer(const kl__apply *a, kl__desc *out)
@@ -24,11 +26,12 @@ kl_status kl__eltwise_infer(const kl__apply *a, kl__desc *out)
     for (int i = 0; i < a->n_in; i++) {
         const kl__desc *x = &a->in[i]->desc;
         if (x->dtype != KL_F32 && x->dtype != KL_F64)
-            return kl__fail(KL_E_SHAPE, "%s \"%s\": input %d is %s; arithmetic takes f32 (op cast makes it)", a->op->name,
-                            a->name, i, kl_dtype_name(x->dtype));
+            return kl__fail(KL_E_SHAPE,
+                            "%s \"%s\": input %d is %s; arithmetic takes f32 (op cast makes it)",
+                            a->op->name, a->name, i, kl_dtype_name(x->dtype));
         if (x->dtype != out->dtype)
-            return kl__fail(KL_E_SHAPE, "%s \"%s\": input %d is %s, input 0 is %s", a->op->name, a->name, i,
-                            kl_dtype_name(x->dtype), kl_dtype_name(out->dtype));
+            return kl__fail(KL_E_SHAPE, "%s \"%s\": input %d is %s, input 0 is %s", a->op->name,
+                            a->name, i, kl_dtype_name(x->dtype), kl_dtype_name(out->dtype));
         if (x->shape.n_dims > out->shape.n_dims)
             out->shape.n_dims = x->shape.n_dims;
     }
@@ -75,7 +78,7 @@ void kl__elt_collapse(const kl__apply *a, kl__elt_space *s)
     }
 }
 
-/* ---- blocked storage --------------------------------------------------------------------------------- */
+/* ---- blocked storage ------------------------------------------------------------------------- */
 static bool is_blocked(const kl__desc *d)
 {
     return d->layout.kind == KL__NCHWC;
@@ -89,7 +92,8 @@ static bool any_blocked(const kl__apply *a)
     return any;
 }
 
-/** How input i can be read next to a blocked output of shape y: whole, or a plain scalar, [C,1,1], [N,C,1,1]. */
+/** How input i can be read next to a blocked output of shape y: whole, or a plain scalar, [C,1,1],
+ * [N,C,1,1]. */
 static bool read_of(const kl_shape *x, const kl_shape *y, kl__elt_read *read)
 {
     bool at[4] = {false, false, false, false};
@@ -100,7 +104,9 @@ static bool read_of(const kl_shape *x, const kl_shape *y, kl__elt_read *read)
     else if (at[2] || at[3] || (at[0] && !at[1]))
         return false;
     else
-        *read = !at[1] ? KL__ELT_SCALAR : at[0] && y->dim[0] != 1 ? KL__ELT_SAMPLE_CHANNEL : KL__ELT_CHANNEL;
+        *read = !at[1]                    ? KL__ELT_SCALAR
+                : at[0] && y->dim[0] != 1 ? KL__ELT_SAMPLE_CHANNEL
+                                          : KL__ELT_CHANNEL;
     return true;
 }
 
@@ -120,8 +126,9 @@ static bool can_block(const kl__apply *a, kl__elt_read read[KL__FUSE_IN])
     return true;
 }
 
-/** Blocked where an input comes so: each keeps its halo, plain ones of the whole shape are reordered, and the output has
- *  the widest halo among them, since what follows a padded layer is likely to be padded. */
+/** Blocked where an input comes so: each keeps its halo, plain ones of the whole shape are
+ * reordered, and the output has the widest halo among them, since what follows a padded layer is
+ * likely to be padded. */
 static void layouts_solo(const kl__apply *a, const kl__caps *caps, kl__layout *in, kl__layout *out)
 {
     kl__elt_read read[KL__FUSE_IN];
@@ -143,7 +150,7 @@ static void layouts_solo(const kl__apply *a, const kl__caps *caps, kl__layout *i
             in[i] = (kl__layout){.kind = KL__NCHWC, .block = caps->vector};
 }
 
-/* ---- launches ----------------------------------------------------------------------------------------- */
+/* ---- launches -------------------------------------------------------------------------------- */
 static void put_args(kl__launch *l, const kl__apply *a, const kl__elt_space *s)
 {
     float v[KL__FUSE_VALUES];
@@ -162,7 +169,8 @@ static int64_t ceil_div(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-/** Elements per work-item: enough to hide its start (4 ns), few enough that every core gets several. */
+/** Elements per work-item: enough to hide its start (4 ns), few enough that every core gets
+ * several. */
 static int64_t chunk_of(const kl__emit *e, int64_t n)
 {
     int64_t c = n / (4 * (int64_t)(e->caps->compute_units > 0 ? e->caps->compute_units : 1));
@@ -208,15 +216,17 @@ static kl_status emit_blocked(kl__emit *e, const kl__apply *a, const kl__defs *d
 {
     kl__elt_read read[KL__FUSE_IN];
     if (!can_block(a, read))
-        return kl__fail(KL_E_UNSUPPORTED, "%s \"%s\": its inputs cannot be read next to a blocked output", a->op->name,
-                        a->name);
+        return kl__fail(KL_E_UNSUPPORTED,
+                        "%s \"%s\": its inputs cannot be read next to a blocked output",
+                        a->op->name, a->name);
     const kl__desc *y = &a->out[0]->desc;
     const int *halo = y->layout.halo;
     kl__text prelude = {0};
     kl__elt_prelude_blocked(&prelude, a, read);
     kl__launch l = kl__launch_of("eltwise.cl", "eltwise_blocked", defs);
     put_args(&l, a, NULL);
-    int64_t h = y->shape.dim[2], w = y->shape.dim[3], blocks = ceil_div(y->shape.dim[1], y->layout.block);
+    int64_t h = y->shape.dim[2], w = y->shape.dim[3],
+            blocks = ceil_div(y->shape.dim[1], y->layout.block);
     int haloed = halo_sum(&y->layout);
     for (int i = 0; i < a->n_in; i++)
         haloed += halo_sum(&a->in[i]->desc.layout);
@@ -248,7 +258,8 @@ static kl_status emit_solo(kl__emit *e, const kl__apply *a)
 
 static bool fits_solo(const kl__apply *a, const kl__caps *caps)
 {
-    return caps->solo && caps->vector > 1 && a->out[0]->desc.dtype == KL_F32 && a->graph->real == KL_F32;
+    return caps->solo && caps->vector > 1 && a->out[0]->desc.dtype == KL_F32 &&
+           a->graph->real == KL_F32;
 }
 
 static kl_status emit_ref(kl__emit *e, const kl__apply *a)

@@ -1,11 +1,12 @@
-/* Element-wise kernels as text: formulas with their names replaced, and the preludes of cl/eltwise.cl. */
+/* Element-wise kernels as text: formulas with their names replaced, and the preludes of
+ * cl/eltwise.cl. */
 #include "ops/eltwise.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-/* ---- formulas --------------------------------------------------------------------------------------- */
+/* ---- formulas -------------------------------------------------------------------------------- */
 static size_t word_length(const char *s)
 {
     size_t n = 0;
@@ -58,7 +59,8 @@ static bool is_numbered(const char *s, size_t len, char letter)
     return true;
 }
 
-static void put_word(kl__text *t, const kl__apply *a, const kl__formula_names *names, const char *s, size_t len)
+static void put_word(kl__text *t, const kl__apply *a, const kl__formula_names *names, const char *s,
+                     size_t len)
 {
     if (is_numbered(s, len, 'x')) {
         int i = 0;
@@ -73,7 +75,8 @@ static void put_word(kl__text *t, const kl__apply *a, const kl__formula_names *n
     }
 }
 
-static void put_range(kl__text *t, const kl__apply *a, const kl__formula_names *names, const char *s, const char *end)
+static void put_range(kl__text *t, const kl__apply *a, const kl__formula_names *names,
+                      const char *s, const char *end)
 {
     while (s < end) {
         size_t len = word_length(s);
@@ -81,7 +84,8 @@ static void put_range(kl__text *t, const kl__apply *a, const kl__formula_names *
             put_word(t, a, names, s, len);
         } else if (*s == '$') {
             len = 1 + word_length(s + 1);
-            kl__put(t, "%s%d%s", names->value, names->value_base + value_index(a, kl__formula(a), s + 1, len - 1),
+            kl__put(t, "%s%d%s", names->value,
+                    names->value_base + value_index(a, kl__formula(a), s + 1, len - 1),
                     names->value_end);
         } else {
             kl__put_n(t, s, len = 1);
@@ -101,8 +105,9 @@ void kl__formula_put(kl__text *t, const kl__apply *a, const kl__formula_names *n
     kl__put(t, ";");
 }
 
-/* ---- what all preludes share ------------------------------------------------------------------------- */
-/** Pointers, float attributes, and `n_sizes` dimensions; the fixed arguments of the kernel follow. */
+/* ---- what all preludes share ----------------------------------------------------------------- */
+/** Pointers, float attributes, and `n_sizes` dimensions; the fixed arguments of the kernel follow.
+ */
 static void put_params(kl__text *t, const kl__apply *a, int n_sizes)
 {
     float v[KL__FUSE_VALUES];
@@ -135,8 +140,8 @@ static unsigned dims_of(const kl__elt_space *s, int i)
     return m;
 }
 
-/** Element of an input that varies along `dims`, over coordinates c0.. of the first `n_dims` dimensions; `linear` names
- *  the index where it varies along all of them. */
+/** Element of an input that varies along `dims`, over coordinates c0.. of the first `n_dims`
+ * dimensions; `linear` names the index where it varies along all of them. */
 static void put_index(kl__text *t, unsigned dims, int n_dims, const char *linear)
 {
     unsigned all = (1u << n_dims) - 1;
@@ -180,7 +185,7 @@ static void put_coordinates(kl__text *t, const kl__elt_space *s, int n_dims, con
     kl__put(t, "const int c0 = q; ");
 }
 
-/* ---- preludes ---------------------------------------------------------------------------------------- */
+/* ---- preludes -------------------------------------------------------------------------------- */
 void kl__elt_prelude_ref(kl__text *t, const kl__apply *a, const kl__elt_space *s)
 {
     put_params(t, a, s->n_dims);
@@ -234,14 +239,17 @@ void kl__elt_prelude_blocked(kl__text *t, const kl__apply *a, const kl__elt_read
     unsigned moves = 0;
     const int *o = a->out[0]->desc.layout.halo;
     put_params(t, a, 0);
-    kl__put(t, "#define ELT_TOP %d\n#define ELT_LEFT %d\n#define ELT_BOTTOM %d\n#define ELT_RIGHT %d\n", o[0], o[1],
-            o[2], o[3]);
+    kl__put(
+        t, "#define ELT_TOP %d\n#define ELT_LEFT %d\n#define ELT_BOTTOM %d\n#define ELT_RIGHT %d\n",
+        o[0], o[1], o[2], o[3]);
     kl__put(t, "#define ELT_BLOCK_ROW ");
     for (int i = 0; i < a->n_in; i++) {
         const int *h = a->in[i]->desc.layout.halo;
         if (read[i] == KL__ELT_FULL) {
             moves |= 1u << i;
-            kl__put(t, "global const T *r%d = p%d + p%d_at + ((ulong)(plane * (h + %d) + row + %d) * (w + %d) + %d) * VN; ",
+            kl__put(t,
+                    "global const T *r%d = p%d + p%d_at + ((ulong)(plane * (h + %d) + row + %d) * "
+                    "(w + %d) + %d) * VN; ",
                     i, i, i, h[0] + h[2], h[0], h[1] + h[3], h[1]);
         } else if (read[i] == KL__ELT_SCALAR) {
             kl__put(t, "const V x%d = (V)p%d[p%d_at]; ", i, i, i);

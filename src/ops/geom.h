@@ -13,10 +13,11 @@ typedef struct kl__geom {
     int64_t in[2], out[2];
 } kl__geom;
 
-/** Resolves `pad` and the output size. A zero width of window, stride or dilation stands for the height's value, a zero
- *  height of stride or dilation for 1 (of the window: an error). stride or dilation NULL: 1. ceil_mode rounds the output
- *  up and drops a window that would begin in the bottom or right pad; pad[] stays as given, so the last window may reach
- *  past it. Errors begin with: OP "NAME": */
+/** Resolves `pad` and the output size. A zero width of window, stride or dilation stands for the
+ * height's value, a zero height of stride or dilation for 1 (of the window: an error). stride or
+ * dilation NULL: 1. ceil_mode rounds the output up and drops a window that would begin in the
+ * bottom or right pad; pad[] stays as given, so the last window may reach past it. Errors begin
+ * with: OP "NAME": */
 kl_status kl__geom_resolve(const char *op, const char *name, const int window[2], const int *stride,
                            const int *dilation, kl_pad pad, bool ceil_mode, int64_t h, int64_t w,
                            kl__geom *g);

@@ -1,4 +1,5 @@
-/* global_avgpool and global_maxpool: one number per plane, [N,C,H,W] -> [N,C,1,1], and their gradients. */
+/* global_avgpool and global_maxpool: one number per plane, [N,C,H,W] -> [N,C,1,1], and their
+ * gradients. */
 #include "ops/pool2d.h"
 
 enum { ITEM_CELLS = 16384 }; /* cells of one SOLO work-item */
@@ -19,9 +20,10 @@ static kl_status global_infer(const kl__apply *a, kl__desc *out)
     if (st != KL_OK)
         return st;
     if (x->shape.n_dims != 4 || x->shape.dim[2] < 1 || x->shape.dim[3] < 1)
-        return kl__fail(KL_E_SHAPE, "%s \"%s\": input %s is not [N,C,H,W] with at least one cell", a->op->name, a->name,
-                        kl__shape_str(x->shape, b));
-    *out = (kl__desc){.dtype = x->dtype, .shape = kl__shape4(x->shape.dim[0], x->shape.dim[1], 1, 1)};
+        return kl__fail(KL_E_SHAPE, "%s \"%s\": input %s is not [N,C,H,W] with at least one cell",
+                        a->op->name, a->name, kl__shape_str(x->shape, b));
+    *out =
+        (kl__desc){.dtype = x->dtype, .shape = kl__shape4(x->shape.dim[0], x->shape.dim[1], 1, 1)};
     return KL_OK;
 }
 
@@ -41,7 +43,8 @@ static kl_status bwd_infer(const kl__apply *a, kl__desc *dx)
     return KL_OK;
 }
 
-static kl_status grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                      kl_node **dx)
 {
     kl_shape s = a->in[0]->desc.shape;
     global_bwd o = {{(int)s.dim[2], (int)s.dim[3]}};
@@ -50,12 +53,14 @@ static kl_status grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const
     if (a->n_out == 1)
         dx[0] = kl__apply_new(g, &kl__op_global_avgpool_bwd, NULL, dy, 1, &o);
     else
-        dx[0] = kl__apply_new(g, &kl__op_global_maxpool_bwd, NULL, (kl_node *[]){dy[0], a->out[1]}, 2, &o);
+        dx[0] = kl__apply_new(g, &kl__op_global_maxpool_bwd, NULL, (kl_node *[]){dy[0], a->out[1]},
+                              2, &o);
     return dx[0] ? KL_OK : g->status;
 }
 
 /** ref: `items` of one each; solo: planes in groups. `map` is the value with whole planes. */
-static kl_status emit(kl__emit *e, const kl__apply *a, const char *kernel, const kl_node *map, bool solo, bool by_plane)
+static kl_status emit(kl__emit *e, const kl__apply *a, const char *kernel, const kl_node *map,
+                      bool solo, bool by_plane)
 {
     kl_shape s = map->desc.shape;
     int64_t hw = s.dim[2] * s.dim[3], planes = s.dim[0] * s.dim[1], per = ITEM_CELLS / hw;
@@ -128,14 +133,15 @@ static const kl__attr attrs[] = {
     KL__ATTR_END,
 };
 static const kl__attr bwd_attrs[] = {
-    {"size", KL__ATTR_INTS, offsetof(global_bwd, size), 2, NULL, 0, "height, width of the pooling's input"},
+    {"size", KL__ATTR_INTS, offsetof(global_bwd, size), 2, NULL, 0,
+     "height, width of the pooling's input"},
     KL__ATTR_END,
 };
-#define VARIANTS(pass)                                                                                                 \
-    static const kl__variant pass##_variants[] = {                                                                     \
-        {.name = "solo", .fits = kl__pool_solo_fits, .emit = pass##_solo},                                             \
-        {.name = "ref", .emit = pass##_ref},                                                                           \
-        {.name = NULL},                                                                                                \
+#define VARIANTS(pass)                                                                             \
+    static const kl__variant pass##_variants[] = {                                                 \
+        {.name = "solo", .fits = kl__pool_solo_fits, .emit = pass##_solo},                         \
+        {.name = "ref", .emit = pass##_ref},                                                       \
+        {.name = NULL},                                                                            \
     };
 VARIANTS(avg)
 VARIANTS(max)
@@ -143,23 +149,52 @@ VARIANTS(avg_bwd)
 VARIANTS(max_bwd)
 
 const kl__op kl__op_global_avgpool = {
-    .name = "global_avgpool", .doc = "mean of each plane: [N,C,H,W] -> [N,C,1,1]", .min_in = 1, .max_in = 1, .n_out = 1,
-    .attrs_bytes = sizeof(global_opts), .attrs = attrs, .infer = global_infer, .grad = grad, .variants = avg_variants,
+    .name = "global_avgpool",
+    .doc = "mean of each plane: [N,C,H,W] -> [N,C,1,1]",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attrs_bytes = sizeof(global_opts),
+    .attrs = attrs,
+    .infer = global_infer,
+    .grad = grad,
+    .variants = avg_variants,
 };
 const kl__op kl__op_global_maxpool = {
-    .name = "global_maxpool", .doc = "largest cell of each plane: [N,C,H,W] -> [N,C,1,1]", .min_in = 1, .max_in = 1,
-    .n_out = 2, .attrs_bytes = sizeof(global_opts), .attrs = attrs, .infer = max_infer, .grad = grad,
+    .name = "global_maxpool",
+    .doc = "largest cell of each plane: [N,C,H,W] -> [N,C,1,1]",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 2,
+    .attrs_bytes = sizeof(global_opts),
+    .attrs = attrs,
+    .infer = max_infer,
+    .grad = grad,
     .variants = max_variants,
 };
 const kl__op kl__op_global_avgpool_bwd = {
-    .name = "global_avgpool_bwd", .doc = "dx of global_avgpool from dy", .min_in = 1, .max_in = 1, .n_out = 1,
-    .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(global_bwd), .attrs = bwd_attrs, .infer = bwd_infer,
+    .name = "global_avgpool_bwd",
+    .doc = "dx of global_avgpool from dy",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(global_bwd),
+    .attrs = bwd_attrs,
+    .infer = bwd_infer,
     .variants = avg_bwd_variants,
 };
 const kl__op kl__op_global_maxpool_bwd = {
-    .name = "global_maxpool_bwd", .doc = "dx of global_maxpool from dy and the places of the maxima", .min_in = 2,
-    .max_in = 2, .n_out = 1, .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(global_bwd), .attrs = bwd_attrs,
-    .infer = bwd_infer, .variants = max_bwd_variants,
+    .name = "global_maxpool_bwd",
+    .doc = "dx of global_maxpool from dy and the places of the maxima",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(global_bwd),
+    .attrs = bwd_attrs,
+    .infer = bwd_infer,
+    .variants = max_bwd_variants,
 };
 
 kl_node *kl_global_avgpool(kl_graph *g, kl_node *x, const char *name)

@@ -1,4 +1,5 @@
-/* maxout: the largest of every `window` neighbouring channels, and which it was; maxout_bwd routes the gradient. */
+/* maxout: the largest of every `window` neighbouring channels, and which it was; maxout_bwd routes
+ * the gradient. */
 #include "ops/pool2d.h"
 
 enum { ITEM_CELLS = 16384 }; /* input cells of one SOLO work-item */
@@ -12,15 +13,17 @@ static kl_status maxout_infer(const kl__apply *a, kl__desc *out)
     if (st != KL_OK)
         return st;
     if (s.n_dims < 2 || o->window < 1 || s.dim[1] % o->window != 0)
-        return kl__fail(KL_E_SHAPE, "maxout \"%s\": window %d does not divide the channels of input %s", a->name,
-                        o->window, kl__shape_str(s, b));
+        return kl__fail(KL_E_SHAPE,
+                        "maxout \"%s\": window %d does not divide the channels of input %s",
+                        a->name, o->window, kl__shape_str(s, b));
     s.dim[1] /= o->window;
     out[0] = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = s};
     out[1] = (kl__desc){.dtype = o->window <= 255 ? KL_U8 : KL_I32, .shape = s};
     return KL_OK;
 }
 
-static kl_status maxout_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status maxout_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                             kl_node **dx)
 {
     kl_maxout_opts o = {.window = ((const kl_maxout_opts *)a->attrs)->window};
     if (!need[0] || !dy[0])
@@ -37,8 +40,8 @@ static kl_status bwd_infer(const kl__apply *a, kl__desc *dx)
 }
 
 /** small: the value with one channel per window; ref has `items` work-items. */
-static kl_status emit(kl__emit *e, const kl__apply *a, const char *kernel, const kl_node *small, const kl_node *arg,
-                      bool solo)
+static kl_status emit(kl__emit *e, const kl__apply *a, const char *kernel, const kl_node *small,
+                      const kl_node *arg, bool solo)
 {
     const kl_maxout_opts *o = a->attrs;
     kl_shape s = small->desc.shape;
@@ -107,13 +110,27 @@ static const kl__variant bwd_variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_maxout = {
-    .name = "maxout", .doc = "largest of `window` neighbouring channels: [N,C,...] -> [N,C/window,...]", .min_in = 1,
-    .max_in = 1, .n_out = 2, .attrs_bytes = sizeof(kl_maxout_opts), .attrs = attrs, .infer = maxout_infer,
-    .grad = maxout_grad, .variants = variants,
+    .name = "maxout",
+    .doc = "largest of `window` neighbouring channels: [N,C,...] -> [N,C/window,...]",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 2,
+    .attrs_bytes = sizeof(kl_maxout_opts),
+    .attrs = attrs,
+    .infer = maxout_infer,
+    .grad = maxout_grad,
+    .variants = variants,
 };
 const kl__op kl__op_maxout_bwd = {
-    .name = "maxout_bwd", .doc = "dx of maxout from dy and the places of the maxima", .min_in = 2, .max_in = 2,
-    .n_out = 1, .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl_maxout_opts), .attrs = attrs, .infer = bwd_infer,
+    .name = "maxout_bwd",
+    .doc = "dx of maxout from dy and the places of the maxima",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl_maxout_opts),
+    .attrs = attrs,
+    .infer = bwd_infer,
     .variants = bwd_variants,
 };
 

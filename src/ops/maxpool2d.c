@@ -1,4 +1,5 @@
-/* maxpool2d: the largest cell of each window, and where it stood; maxpool2d_bwd routes the gradient there. */
+/* maxpool2d: the largest cell of each window, and where it stood; maxpool2d_bwd routes the gradient
+ * there. */
 #include "ops/pool2d.h"
 
 static kl_dtype arg_dtype(const kl_pool2d_opts *o)
@@ -19,7 +20,8 @@ static kl_status maxpool2d_infer(const kl__apply *a, kl__desc *out)
     return st;
 }
 
-static kl_status maxpool2d_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status maxpool2d_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy,
+                                const bool *need, kl_node **dx)
 {
     kl_shape s = a->in[0]->desc.shape;
     kl__pool2d_bwd o = {*(const kl_pool2d_opts *)a->attrs, {(int)s.dim[2], (int)s.dim[3]}};
@@ -37,10 +39,17 @@ static const char *word_of(const kl_node *arg)
 static kl_status emit(kl__emit *e, const kl__apply *a, bool solo)
 {
     kl_shape s = a->out[0]->desc.shape;
-    kl__pool2d_launch p = {
-        .file = "pool2d_max.cl", .kernel = solo ? "maxpool2d_fwd_solo" : "maxpool2d_fwd_ref", .g = kl__pool2d_geom(a),
-        .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0), kl__arg_out(a, 1)}, .n_args = 3, .solo = solo, .by_rows = true,
-        .arg_word = word_of(a->out[1]), .skip = -1, .planes = s.dim[0] * s.dim[1], .items = kl_shape_count(s)};
+    kl__pool2d_launch p = {.file = "pool2d_max.cl",
+                           .kernel = solo ? "maxpool2d_fwd_solo" : "maxpool2d_fwd_ref",
+                           .g = kl__pool2d_geom(a),
+                           .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0), kl__arg_out(a, 1)},
+                           .n_args = 3,
+                           .solo = solo,
+                           .by_rows = true,
+                           .arg_word = word_of(a->out[1]),
+                           .skip = -1,
+                           .planes = s.dim[0] * s.dim[1],
+                           .items = kl_shape_count(s)};
     return kl__pool2d_emit(e, a, &p);
 }
 
@@ -65,9 +74,17 @@ static const kl__variant variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_maxpool2d = {
-    .name = "maxpool2d", .doc = "largest cell of each window: [N,C,H,W] -> [N,C,OH,OW]", .min_in = 1, .max_in = 1,
-    .n_out = 2, .attrs_bytes = sizeof(kl_pool2d_opts), .attrs = attrs, .build = maxpool2d_build,
-    .infer = maxpool2d_infer, .grad = maxpool2d_grad, .variants = variants,
+    .name = "maxpool2d",
+    .doc = "largest cell of each window: [N,C,H,W] -> [N,C,OH,OW]",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 2,
+    .attrs_bytes = sizeof(kl_pool2d_opts),
+    .attrs = attrs,
+    .build = maxpool2d_build,
+    .infer = maxpool2d_infer,
+    .grad = maxpool2d_grad,
+    .variants = variants,
 };
 
 kl_node *kl_maxpool2d(kl_graph *g, kl_node *x, const kl_pool2d_opts *opts)
@@ -75,15 +92,20 @@ kl_node *kl_maxpool2d(kl_graph *g, kl_node *x, const kl_pool2d_opts *opts)
     return kl__build(g, &kl__op_maxpool2d, &x, 1, opts);
 }
 
-/* ---- maxpool2d_bwd: dy, arg -> dx ------------------------------------------------------------------------ */
+/* ---- maxpool2d_bwd: dy, arg -> dx ---- */
 static kl_status emit_bwd(kl__emit *e, const kl__apply *a, bool solo)
 {
     kl_shape s = a->out[0]->desc.shape;
-    kl__pool2d_launch p = {
-        .file = "pool2d_max.cl", .kernel = solo ? "maxpool2d_bwd_solo" : "maxpool2d_bwd_ref",
-        .g = kl__pool2d_bwd_geom(a), .arg = {kl__arg_in(a, 0), kl__arg_in(a, 1), kl__arg_out(a, 0)}, .n_args = 3,
-        .solo = solo, .arg_word = word_of(a->in[1]), .skip = -1, .planes = s.dim[0] * s.dim[1],
-        .items = kl_shape_count(s)};
+    kl__pool2d_launch p = {.file = "pool2d_max.cl",
+                           .kernel = solo ? "maxpool2d_bwd_solo" : "maxpool2d_bwd_ref",
+                           .g = kl__pool2d_bwd_geom(a),
+                           .arg = {kl__arg_in(a, 0), kl__arg_in(a, 1), kl__arg_out(a, 0)},
+                           .n_args = 3,
+                           .solo = solo,
+                           .arg_word = word_of(a->in[1]),
+                           .skip = -1,
+                           .planes = s.dim[0] * s.dim[1],
+                           .items = kl_shape_count(s)};
     return kl__pool2d_emit(e, a, &p);
 }
 
@@ -99,7 +121,8 @@ static kl_status emit_bwd_ref(kl__emit *e, const kl__apply *a)
 
 static const kl__attr bwd_attrs[] = {
     KL__POOL2D_ATTRS(kl__pool2d_bwd, pool.),
-    {"size", KL__ATTR_INTS, offsetof(kl__pool2d_bwd, size), 2, NULL, 0, "height, width of the pooling's input"},
+    {"size", KL__ATTR_INTS, offsetof(kl__pool2d_bwd, size), 2, NULL, 0,
+     "height, width of the pooling's input"},
     KL__POOL2D_NAME(kl__pool2d_bwd, pool.),
     KL__ATTR_END,
 };
@@ -109,7 +132,14 @@ static const kl__variant bwd_variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_maxpool2d_bwd = {
-    .name = "maxpool2d_bwd", .doc = "dx of maxpool2d from dy and the places of the maxima", .min_in = 2, .max_in = 2,
-    .n_out = 1, .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl__pool2d_bwd), .attrs = bwd_attrs,
-    .infer = kl__pool2d_bwd_infer, .variants = bwd_variants,
+    .name = "maxpool2d_bwd",
+    .doc = "dx of maxpool2d from dy and the places of the maxima",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__pool2d_bwd),
+    .attrs = bwd_attrs,
+    .infer = kl__pool2d_bwd_infer,
+    .variants = bwd_variants,
 };

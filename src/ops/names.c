@@ -62,13 +62,18 @@ void kl__names_free(kl_graph *g)
     g->names = NULL;
 }
 
-kl_node *kl_graph_find(kl_graph *g, const char *name)
+static kl_node *find(const kl_graph *g, const char *name)
 {
-    names *m = g ? g->names : NULL;
+    const names *m = g ? g->names : NULL;
     entry *e = NULL;
     if (m && name)
         HASH_FIND(hh, m->entries, name, strlen(name), e);
     return e ? e->node : NULL;
+}
+
+kl_node *kl_graph_find(kl_graph *g, const char *name)
+{
+    return find(g, name);
 }
 
 static bool legal(const char *s)
@@ -108,7 +113,8 @@ const char *kl__graph_name(kl_graph *g, const kl__op *op, const char *wanted)
         char *s = kl__asprintf("%s_%u", op->name, c->next++);
         if (!s)
             return kl__graph_fail(g, KL_E_MEMORY, "graph: out of host memory");
-        const char *name = kl_graph_find(g, s) ? "" : kl__graph_strdup(g, s);
+        bool taken = kl_graph_find(g, s) || (g->reserved && find(g->reserved, s));
+        const char *name = taken ? "" : kl__graph_strdup(g, s);
         kl__free(s);
         if (!name || *name)
             return name;

@@ -157,6 +157,8 @@ static bool add_outputs(kl_graph *g, kl__apply *a, const kl__desc *desc)
             kl__free(s);
             if (!x->name)
                 return keep_error(g) != NULL;
+            if (kl_graph_find(g, x->name))
+                return kl__graph_fail(g, KL_E_ARG, "%s: the name \"%s\" is taken", a->op->name, x->name) != NULL;
         }
         a->out[i] = x;
         g->nodes[g->n_nodes++] = x;

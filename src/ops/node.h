@@ -67,6 +67,7 @@ struct kl_graph {
     void *names;       /* name -> node (uthash) */
     struct kl__chunk *chunks; /* arena */
     int64_t batch;     /* 0: symbolic (KL_BATCH); else the size this graph was resolved for */
+    const kl_graph *reserved; /* while lowering: generated names stay clear of this graph's; else NULL */
     kl_dtype real;     /* dtype that f32 stands for: KL_F32, or KL_F64 in gradient checks */
 };
 

@@ -1,5 +1,5 @@
-/* pad: extends or cuts the axes of a value. The gradient of a constant fill is a pad by the negated amounts; of the
- * others, which copy elements, one pad_bwd per padded axis. */
+/* pad: extends or cuts the axes of a value. The gradient of a constant fill is a pad by the negated
+ * amounts; of the others, which copy elements, one pad_bwd per padded axis. */
 #include "ops/copy_nd.h"
 
 enum { ROWS_BYTES = 128 * 1024 }; /* what one SOLO work-item writes */
@@ -15,18 +15,24 @@ static kl_status pad_infer(const kl__apply *a, kl__desc *out)
         if (before == 0 && after == 0)
             continue;
         if (i >= s.n_dims)
-            return kl__fail(KL_E_ARG, "pad \"%s\": amounts %d and %d for axis %d, which input %s does not have", a->name,
-                            before, after, i, kl__shape_str(s, b));
+            return kl__fail(
+                KL_E_ARG, "pad \"%s\": amounts %d and %d for axis %d, which input %s does not have",
+                a->name, before, after, i, kl__shape_str(s, b));
         if (s.dim[i] == KL_BATCH)
-            return kl__fail(KL_E_SHAPE, "pad \"%s\": axis %d is the batch, whose size is not known yet", a->name, i);
+            return kl__fail(KL_E_SHAPE,
+                            "pad \"%s\": axis %d is the batch, whose size is not known yet",
+                            a->name, i);
         int64_t most = o->fill == KL_FILL_REFLECT ? s.dim[i] - 1 : s.dim[i] > 0 ? INT_MAX : 0;
         if (o->fill != KL_FILL_CONSTANT && (before > most || after > most))
-            return kl__fail(KL_E_SHAPE, "pad \"%s\": axis %d of input %s has too few elements to %s %d and %d", a->name,
-                            i, kl__shape_str(s, b), o->fill == KL_FILL_REFLECT ? "reflect" : "repeat", before, after);
+            return kl__fail(KL_E_SHAPE,
+                            "pad \"%s\": axis %d of input %s has too few elements to %s %d and %d",
+                            a->name, i, kl__shape_str(s, b),
+                            o->fill == KL_FILL_REFLECT ? "reflect" : "repeat", before, after);
         out->shape.dim[i] = s.dim[i] + before + after;
         if (out->shape.dim[i] < 0)
-            return kl__fail(KL_E_SHAPE, "pad \"%s\": amounts %d and %d cut more than axis %d of input %s has", a->name,
-                            before, after, i, kl__shape_str(s, b));
+            return kl__fail(KL_E_SHAPE,
+                            "pad \"%s\": amounts %d and %d cut more than axis %d of input %s has",
+                            a->name, before, after, i, kl__shape_str(s, b));
     }
     return KL_OK;
 }
@@ -38,7 +44,8 @@ typedef struct pad_bwd_opts {
     kl_pad_fill fill;
 } pad_bwd_opts;
 
-static kl_status pad_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status pad_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                          kl_node **dx)
 {
     const kl_pad_opts *o = a->attrs;
     kl_node *x = dy[0];
@@ -62,7 +69,8 @@ static kl_status pad_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, c
     return x ? KL_OK : g->status;
 }
 
-/** The problem with as few axes as it has: output o, input d, amount before b, right-aligned in six places. */
+/** The problem with as few axes as it has: output o, input d, amount before b, right-aligned in six
+ * places. */
 typedef struct pad_axes {
     int64_t o[KL_MAX_DIMS], d[KL_MAX_DIMS], b[KL_MAX_DIMS];
 } pad_axes;
@@ -108,7 +116,10 @@ static double fill_value(const kl__apply *a)
 
 static kl_status emit(kl__emit *e, const kl__apply *a, bool solo)
 {
-    static const char *const word[] = {[KL_F32] = "float", [KL_F16] = "ushort", [KL_I32] = "int", [KL_U8] = "uchar",
+    static const char *const word[] = {[KL_F32] = "float",
+                                       [KL_F16] = "ushort",
+                                       [KL_I32] = "int",
+                                       [KL_U8] = "uchar",
                                        [KL_F64] = "double"};
     const kl_pad_opts *o = a->attrs;
     pad_axes p = merge(a);
@@ -157,8 +168,10 @@ static kl_status emit_ref(kl__emit *e, const kl__apply *a)
 
 static const char *const fills[] = {"constant", "reflect", "edge", NULL};
 static const kl__attr attrs[] = {
-    {"before", KL__ATTR_INTS, offsetof(kl_pad_opts, before), 6, NULL, 0, "elements before each axis; negative cuts"},
-    {"after", KL__ATTR_INTS, offsetof(kl_pad_opts, after), 6, NULL, 0, "elements after each axis; negative cuts"},
+    {"before", KL__ATTR_INTS, offsetof(kl_pad_opts, before), 6, NULL, 0,
+     "elements before each axis; negative cuts"},
+    {"after", KL__ATTR_INTS, offsetof(kl_pad_opts, after), 6, NULL, 0,
+     "elements after each axis; negative cuts"},
     {"fill", KL__ATTR_ENUM, offsetof(kl_pad_opts, fill), 0, fills, 0, "what the new elements are"},
     {"value", KL__ATTR_FLOAT, offsetof(kl_pad_opts, value), 0, NULL, 0, "the constant"},
     {"name", KL__ATTR_NAME, offsetof(kl_pad_opts, name), 0, NULL, 0, NULL},
@@ -170,8 +183,15 @@ static const kl__variant variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_pad = {
-    .name = "pad", .doc = "extends axis i by before[i] and after[i] elements; negative cuts", .min_in = 1, .max_in = 1,
-    .n_out = 1, .attrs_bytes = sizeof(kl_pad_opts), .attrs = attrs, .infer = pad_infer, .grad = pad_grad,
+    .name = "pad",
+    .doc = "extends axis i by before[i] and after[i] elements; negative cuts",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attrs_bytes = sizeof(kl_pad_opts),
+    .attrs = attrs,
+    .infer = pad_infer,
+    .grad = pad_grad,
     .variants = variants,
 };
 
@@ -180,7 +200,7 @@ kl_node *kl_pad_nd(kl_graph *g, kl_node *x, const kl_pad_opts *opts)
     return kl__build(g, &kl__op_pad, &x, 1, opts);
 }
 
-/* ---- pad_bwd ------------------------------------------------------------------------------------------ */
+/* ---- pad_bwd ---- */
 static kl_status bwd_infer(const kl__apply *a, kl__desc *out)
 {
     const pad_bwd_opts *o = a->attrs;
@@ -216,6 +236,13 @@ static kl_status bwd_emit(kl__emit *e, const kl__apply *a)
 
 static const kl__variant bwd_variants[] = {{.name = "ref", .emit = bwd_emit}, {.name = NULL}};
 const kl__op kl__op_pad_bwd = {
-    .name = "pad_bwd", .doc = "gradient of a reflect or edge pad along one axis", .min_in = 1, .max_in = 1, .n_out = 1,
-    .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(pad_bwd_opts), .infer = bwd_infer, .variants = bwd_variants,
+    .name = "pad_bwd",
+    .doc = "gradient of a reflect or edge pad along one axis",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(pad_bwd_opts),
+    .infer = bwd_infer,
+    .variants = bwd_variants,
 };

@@ -6,7 +6,8 @@ enum {
     MAX_UNROLL = 11    /* wider windows are left to scalar loops */
 };
 
-kl_node *kl__pool2d_build(kl_graph *g, const kl__op *op, kl_node *const *in, int n_in, const void *attrs)
+kl_node *kl__pool2d_build(kl_graph *g, const kl__op *op, kl_node *const *in, int n_in,
+                          const void *attrs)
 {
     kl_pool2d_opts o = *(const kl_pool2d_opts *)attrs;
     kl__geom_pair(o.window, 0, o.window);
@@ -20,7 +21,8 @@ kl_status kl__pool_check_dtype(const kl__apply *a)
 {
     kl_dtype t = a->in[0]->desc.dtype;
     if (t != KL_F32 && t != KL_F64)
-        return kl__fail(KL_E_SHAPE, "%s \"%s\": input is %s, f32 is needed", a->op->name, a->name, kl_dtype_name(t));
+        return kl__fail(KL_E_SHAPE, "%s \"%s\": input is %s, f32 is needed", a->op->name, a->name,
+                        kl_dtype_name(t));
     return KL_OK;
 }
 
@@ -29,12 +31,14 @@ bool kl__pool_solo_fits(const kl__apply *a, const kl__caps *caps)
     return caps->solo && a->in[0]->desc.dtype == KL_F32;
 }
 
-static kl_status resolve(const kl__apply *a, const kl_pool2d_opts *o, int64_t h, int64_t w, kl__geom *g)
+static kl_status resolve(const kl__apply *a, const kl_pool2d_opts *o, int64_t h, int64_t w,
+                         kl__geom *g)
 {
     int stride[2] = {o->stride[0] ? o->stride[0] : o->window[0], o->stride[1]};
     if (!stride[1])
         stride[1] = o->stride[0] ? o->stride[0] : o->window[1];
-    return kl__geom_resolve(a->op->name, a->name, o->window, stride, NULL, o->pad, o->ceil_mode, h, w, g);
+    return kl__geom_resolve(a->op->name, a->name, o->window, stride, NULL, o->pad, o->ceil_mode, h,
+                            w, g);
 }
 
 kl_status kl__pool2d_infer(const kl__apply *a, kl__desc *y)
@@ -54,8 +58,11 @@ kl_status kl__pool2d_infer(const kl__apply *a, kl__desc *y)
         return st;
     for (int i = 0; i < 4; i++)
         if (g.pad[i] >= g.window[i % 2])
-            return kl__fail(KL_E_SHAPE, "%s \"%s\": padding (%d, %d, %d, %d) must be less than the window %dx%d",
-                            a->op->name, a->name, g.pad[0], g.pad[1], g.pad[2], g.pad[3], g.window[0], g.window[1]);
+            return kl__fail(
+                KL_E_SHAPE,
+                "%s \"%s\": padding (%d, %d, %d, %d) must be less than the window %dx%d",
+                a->op->name, a->name, g.pad[0], g.pad[1], g.pad[2], g.pad[3], g.window[0],
+                g.window[1]);
     *y = (kl__desc){.dtype = x->dtype, .shape = x->shape};
     y->shape.dim[2] = g.out[0];
     y->shape.dim[3] = g.out[1];
@@ -87,7 +94,8 @@ kl_status kl__pool2d_bwd_infer(const kl__apply *a, kl__desc *dx)
     return KL_OK;
 }
 
-/** Windows per vector: as many as the device has lanes and a row has windows wholly inside; 1: no vectors. */
+/** Windows per vector: as many as the device has lanes and a row has windows wholly inside; 1: no
+ * vectors. */
 static int vector_of(const kl__geom *g, int most)
 {
     int64_t sw = g->stride[1], reach = g->window[1] > sw ? g->window[1] : sw;

@@ -12,10 +12,12 @@ typedef struct kl__pool2d_bwd {
 } kl__pool2d_bwd;
 
 /** Builder of both: window and stride are resolved; the rest is for infer. */
-kl_node *kl__pool2d_build(kl_graph *g, const kl__op *op, kl_node *const *in, int n_in, const void *attrs);
+kl_node *kl__pool2d_build(kl_graph *g, const kl__op *op, kl_node *const *in, int n_in,
+                          const void *attrs);
 /** Checks input and options; the description of y. */
 kl_status kl__pool2d_infer(const kl__apply *a, kl__desc *y);
-/** Geometry of a forward (attributes kl_pool2d_opts) or backward apply, which infer has accepted. */
+/** Geometry of a forward (attributes kl_pool2d_opts) or backward apply, which infer has accepted.
+ */
 kl__geom kl__pool2d_geom(const kl__apply *a);
 kl__geom kl__pool2d_bwd_geom(const kl__apply *a);
 /** dx [N,C,H,W] of dy: infer of the backward ops. */
@@ -25,8 +27,9 @@ kl_status kl__pool2d_bwd_infer(const kl__apply *a, kl__desc *dx);
 bool kl__pool_solo_fits(const kl__apply *a, const kl__caps *caps);
 kl_status kl__pool_check_dtype(const kl__apply *a);
 
-/** One kernel over the windows of all planes: arguments in, out, then sizes. ref: one item per element of `out`, window
- *  as arguments; solo: window and vector as -D, one item per `rows` rows of windows (0: per plane). */
+/** One kernel over the windows of all planes: arguments in, out, then sizes. ref: one item per
+ * element of `out`, window as arguments; solo: window and vector as -D, one item per `rows` rows of
+ * windows (0: per plane). */
 typedef struct kl__pool2d_launch {
     const char *file, *kernel;
     kl__geom g;
@@ -39,13 +42,28 @@ typedef struct kl__pool2d_launch {
 } kl__pool2d_launch;
 kl_status kl__pool2d_emit(kl__emit *e, const kl__apply *a, const kl__pool2d_launch *p);
 
-#define KL__POOL2D_ATTRS(type, member)                                                                                 \
-    {"window", KL__ATTR_INTS, offsetof(type, member window), 2, NULL, 0, "height, width"},                             \
-    {"stride", KL__ATTR_INTS, offsetof(type, member stride), 2, NULL, 0, "height, width; default the window"},         \
-    {"pad", KL__ATTR_PAD, offsetof(type, member pad), 0, NULL, 0, "less than the window"},                             \
-    {"ceil_mode", KL__ATTR_BOOL, offsetof(type, member ceil_mode), 0, NULL, 0, "round the output size up"}
-#define KL__POOL2D_SKIP(type, member)                                                                                  \
-    {"skip_pad", KL__ATTR_BOOL, offsetof(type, member skip_pad), 0, NULL, 0, "divide by cells inside the input only"}
-#define KL__POOL2D_NAME(type, member) {"name", KL__ATTR_NAME, offsetof(type, member name), 0, NULL, 0, NULL}
+#define KL__POOL2D_ATTRS(type, member)                                                             \
+    {"window", KL__ATTR_INTS, offsetof(type, member window), 2, NULL, 0, "height, width"},         \
+        {"stride",                                                                                 \
+         KL__ATTR_INTS,                                                                            \
+         offsetof(type, member stride),                                                            \
+         2,                                                                                        \
+         NULL,                                                                                     \
+         0,                                                                                        \
+         "height, width; default the window"},                                                     \
+        {"pad", KL__ATTR_PAD, offsetof(type, member pad), 0, NULL, 0, "less than the window"},     \
+    {                                                                                              \
+        "ceil_mode", KL__ATTR_BOOL, offsetof(type, member ceil_mode), 0, NULL, 0,                  \
+            "round the output size up"                                                             \
+    }
+#define KL__POOL2D_SKIP(type, member)                                                              \
+    {                                                                                              \
+        "skip_pad", KL__ATTR_BOOL, offsetof(type, member skip_pad), 0, NULL, 0,                    \
+            "divide by cells inside the input only"                                                \
+    }
+#define KL__POOL2D_NAME(type, member)                                                              \
+    {                                                                                              \
+        "name", KL__ATTR_NAME, offsetof(type, member name), 0, NULL, 0, NULL                       \
+    }
 
 #endif

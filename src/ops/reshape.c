@@ -20,9 +20,11 @@ static kl_status reshape_infer(const kl__apply *a, kl__desc *out)
     char b[96], c[96];
     int rest = -1;
     bool fits = s.n_dims >= 0 && s.n_dims <= KL_MAX_DIMS;
-    /* dim 0 of 0 or KL_BATCH, or left over where the input's is the batch, is the input's: one side of the count less */
-    bool batch = fits && s.n_dims > 0 && in.n_dims > 0 &&
-                 (s.dim[0] == 0 || s.dim[0] == KL_BATCH || (s.dim[0] == REST && in.dim[0] == KL_BATCH));
+    /* dim 0 of 0 or KL_BATCH, or left over where the input's is the batch, is the input's: one side
+     * of the count less */
+    bool batch =
+        fits && s.n_dims > 0 && in.n_dims > 0 &&
+        (s.dim[0] == 0 || s.dim[0] == KL_BATCH || (s.dim[0] == REST && in.dim[0] == KL_BATCH));
     if (batch)
         s.dim[0] = in.dim[0];
     for (int i = batch; fits && i < s.n_dims; i++) {
@@ -39,14 +41,15 @@ static kl_status reshape_infer(const kl__apply *a, kl__desc *out)
         fits = false;
     }
     if (!fits || have != want)
-        return kl__fail(KL_E_SHAPE, "reshape \"%s\": input %s does not fit shape %s", a->name, kl__shape_str(in, b),
-                        kl__shape_str(o->shape, c));
+        return kl__fail(KL_E_SHAPE, "reshape \"%s\": input %s does not fit shape %s", a->name,
+                        kl__shape_str(in, b), kl__shape_str(o->shape, c));
     *out = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = s};
     return KL_OK;
 }
 
 /** Back to the input's shape. Dimension 0 stays the batch where it was. */
-static kl_status view_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status view_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                           kl_node **dx)
 {
     kl_shape in = a->in[0]->desc.shape, out = a->out[0]->desc.shape;
     kl_reshape_opts o = {.shape = in};
@@ -62,7 +65,9 @@ static kl_status flatten_infer(const kl__apply *a, kl__desc *out)
 {
     kl_shape in = a->in[0]->desc.shape;
     if (in.n_dims < 1)
-        return kl__fail(KL_E_SHAPE, "flatten \"%s\": the input is a scalar, without a batch dimension", a->name);
+        return kl__fail(KL_E_SHAPE,
+                        "flatten \"%s\": the input is a scalar, without a batch dimension",
+                        a->name);
     *out = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = {2, {in.dim[0], product(in, 1)}}};
     return KL_OK;
 }
@@ -74,13 +79,26 @@ static const kl__attr attrs[] = {
     KL__ATTR_END,
 };
 const kl__op kl__op_reshape = {
-    .name = "reshape", .doc = "the same elements under another shape", .min_in = 1, .max_in = 1, .n_out = 1,
-    .flags = KL__OP_VIEW, .attrs_bytes = sizeof(kl_reshape_opts), .attrs = attrs, .infer = reshape_infer,
+    .name = "reshape",
+    .doc = "the same elements under another shape",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .flags = KL__OP_VIEW,
+    .attrs_bytes = sizeof(kl_reshape_opts),
+    .attrs = attrs,
+    .infer = reshape_infer,
     .grad = view_grad,
 };
 const kl__op kl__op_flatten = {
-    .name = "flatten", .doc = "[N,...] -> [N,I]", .min_in = 1, .max_in = 1, .n_out = 1, .flags = KL__OP_VIEW,
-    .infer = flatten_infer, .grad = view_grad,
+    .name = "flatten",
+    .doc = "[N,...] -> [N,I]",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .flags = KL__OP_VIEW,
+    .infer = flatten_infer,
+    .grad = view_grad,
 };
 
 kl_node *kl_reshape(kl_graph *g, kl_node *x, const kl_reshape_opts *opts)

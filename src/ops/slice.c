@@ -9,19 +9,22 @@ static kl_status slice_infer(const kl__apply *a, kl__desc *out)
     kl_shape s = a->in[0]->desc.shape;
     char b[96];
     if (o->axis < 0 || o->axis >= s.n_dims)
-        return kl__fail(KL_E_ARG, "slice \"%s\": axis %d is not in input %s", a->name, o->axis, kl__shape_str(s, b));
+        return kl__fail(KL_E_ARG, "slice \"%s\": axis %d is not in input %s", a->name, o->axis,
+                        kl__shape_str(s, b));
     int64_t d = s.dim[o->axis];
     *out = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = s};
     if (d == KL_BATCH) {
         if (o->start == 0 && o->size == 0)
             return KL_OK; /* all of it */
-        return kl__fail(KL_E_SHAPE, "slice \"%s\": axis %d is the batch, whose size is not known yet", a->name,
+        return kl__fail(KL_E_SHAPE,
+                        "slice \"%s\": axis %d is the batch, whose size is not known yet", a->name,
                         o->axis);
     }
     int64_t start = o->start < 0 ? o->start + d : o->start, size = o->size ? o->size : d - start;
     if (start < 0 || size < 0 || start > d || size > d - start)
-        return kl__fail(KL_E_SHAPE, "slice \"%s\": start %d and size %d do not fit axis %d of input %s", a->name,
-                        o->start, o->size, o->axis, kl__shape_str(s, b));
+        return kl__fail(KL_E_SHAPE,
+                        "slice \"%s\": start %d and size %d do not fit axis %d of input %s",
+                        a->name, o->start, o->size, o->axis, kl__shape_str(s, b));
     out->shape.dim[o->axis] = size;
     return KL_OK;
 }
@@ -42,7 +45,8 @@ static int64_t first(const kl__apply *a)
     return o->start < 0 ? o->start + a->in[0]->desc.shape.dim[o->axis] : o->start;
 }
 
-static kl_status slice_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status slice_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                            kl_node **dx)
 {
     const kl_slice_opts *o = a->attrs;
     int64_t d = a->in[0]->desc.shape.dim[o->axis], size = a->out[0]->desc.shape.dim[o->axis];
@@ -84,7 +88,8 @@ static kl_status emit_ref(kl__emit *e, const kl__apply *a)
 
 static const kl__attr attrs[] = {
     {"axis", KL__ATTR_INT, offsetof(kl_slice_opts, axis), 0, NULL, 1, "axis that is cut"},
-    {"start", KL__ATTR_INT, offsetof(kl_slice_opts, start), 0, NULL, 0, "first element; negative: from the end"},
+    {"start", KL__ATTR_INT, offsetof(kl_slice_opts, start), 0, NULL, 0,
+     "first element; negative: from the end"},
     {"size", KL__ATTR_INT, offsetof(kl_slice_opts, size), 0, NULL, 0, "elements; 0: to the end"},
     {"name", KL__ATTR_NAME, offsetof(kl_slice_opts, name), 0, NULL, 0, NULL},
     KL__ATTR_END,
@@ -95,9 +100,17 @@ static const kl__variant variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_slice = {
-    .name = "slice", .doc = "elements start..start+size-1 of one axis", .min_in = 1, .max_in = 1, .n_out = 1,
-    .attrs_bytes = sizeof(kl_slice_opts), .attrs = attrs, .build = slice_build, .infer = slice_infer,
-    .grad = slice_grad, .variants = variants,
+    .name = "slice",
+    .doc = "elements start..start+size-1 of one axis",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attrs_bytes = sizeof(kl_slice_opts),
+    .attrs = attrs,
+    .build = slice_build,
+    .infer = slice_infer,
+    .grad = slice_grad,
+    .variants = variants,
 };
 
 kl_node *kl_slice(kl_graph *g, kl_node *x, const kl_slice_opts *opts)
@@ -111,10 +124,12 @@ kl_node *kl__slice(kl_graph *g, kl_node *x, int axis, int64_t start, int64_t siz
     return kl__apply_new(g, &kl__op_slice, NULL, &x, 1, &o);
 }
 
-kl_status kl_split(kl_graph *g, kl_node *x, const kl_axis_opts *opts, const int *sizes, int n, kl_node **out)
+kl_status kl_split(kl_graph *g, kl_node *x, const kl_axis_opts *opts, const int *sizes, int n,
+                   kl_node **out)
 {
     if (!g || !sizes || !out || n < 1)
-        return kl__fail(KL_E_ARG, "split: graph, sizes and room for at least one output are needed");
+        return kl__fail(KL_E_ARG,
+                        "split: graph, sizes and room for at least one output are needed");
     for (int i = 0; i < n; i++)
         out[i] = NULL;
     if (!x || g->status != KL_OK) {
@@ -132,7 +147,8 @@ kl_status kl_split(kl_graph *g, kl_node *x, const kl_axis_opts *opts, const int 
     for (int i = 0; i < n; i++)
         sum += sizes[i] > 0 ? sizes[i] : INT_MIN;
     if (o.axis < 0 || o.axis >= s.n_dims || sum != s.dim[o.axis]) {
-        kl__graph_fail(g, KL_E_SHAPE, "split \"%s\": %d positive sizes must add up to axis %d of input %s",
+        kl__graph_fail(g, KL_E_SHAPE,
+                       "split \"%s\": %d positive sizes must add up to axis %d of input %s",
                        name ? name : "", n, o.axis, kl__shape_str(s, b));
         return g->status;
     }

@@ -18,7 +18,8 @@ static kl_status transpose_infer(const kl__apply *a, kl__desc *out)
         }
     }
     if (!fits)
-        return kl__fail(KL_E_SHAPE, "transpose \"%s\": %s is no permutation of the axes of input %s", a->name,
+        return kl__fail(KL_E_SHAPE,
+                        "transpose \"%s\": %s is no permutation of the axes of input %s", a->name,
                         kl__shape_str(o->perm, b), kl__shape_str(s, c));
     return KL_OK;
 }
@@ -38,7 +39,8 @@ static kl_node *transpose_build(kl_graph *g, kl_node *const *in, int n_in, const
     return kl__apply_new(g, &kl__op_transpose, o.name, in, n_in, &o);
 }
 
-static kl_status transpose_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status transpose_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy,
+                                const bool *need, kl_node **dx)
 {
     const kl_transpose_opts *o = a->attrs;
     kl_transpose_opts inverse = {.perm.n_dims = o->perm.n_dims};
@@ -95,7 +97,8 @@ static kl_status emit_ref(kl__emit *e, const kl__apply *a)
 }
 
 static const kl__attr attrs[] = {
-    {"perm", KL__ATTR_SHAPE, offsetof(kl_transpose_opts, perm), 0, NULL, 0, "input axis that becomes axis i"},
+    {"perm", KL__ATTR_SHAPE, offsetof(kl_transpose_opts, perm), 0, NULL, 0,
+     "input axis that becomes axis i"},
     {"name", KL__ATTR_NAME, offsetof(kl_transpose_opts, name), 0, NULL, 0, NULL},
     KL__ATTR_END,
 };
@@ -106,9 +109,17 @@ static const kl__variant variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_transpose = {
-    .name = "transpose", .doc = "permutes axes: axis i of the output is axis perm[i] of the input", .min_in = 1,
-    .max_in = 1, .n_out = 1, .attrs_bytes = sizeof(kl_transpose_opts), .attrs = attrs, .build = transpose_build,
-    .infer = transpose_infer, .grad = transpose_grad, .variants = variants,
+    .name = "transpose",
+    .doc = "permutes axes: axis i of the output is axis perm[i] of the input",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .attrs_bytes = sizeof(kl_transpose_opts),
+    .attrs = attrs,
+    .build = transpose_build,
+    .infer = transpose_infer,
+    .grad = transpose_grad,
+    .variants = variants,
 };
 
 kl_node *kl_transpose(kl_graph *g, kl_node *x, const kl_transpose_opts *opts)

@@ -64,7 +64,7 @@ static kl_status check_guard(kl__plan *p, kl__lane *lane, const kl__apply *a, co
 }
 
 /** Every stored number, halo and pad lanes too: they must be finite at the least wherever the values are. */
-static kl_status check_numbers(kl__lane *lane, const kl__apply *a, const kl_node *x)
+static kl_status check_numbers(kl__lane *lane, const kl__apply *a, const kl_node *x, bool infinite)
 {
     size_t bytes, n;
     if (x->desc.dtype == KL_I32 || x->desc.dtype == KL_U8 || x->place.kind != KL__AT_SPAN ||
@@ -76,15 +76,15 @@ static kl_status check_numbers(kl__lane *lane, const kl__apply *a, const kl_node
     if (st == KL_OK)
         kl__convert(v, KL_F64, raw, x->desc.dtype, n);
     for (size_t i = 0; st == KL_OK && i < n; i++)
-        if (isnan(v[i]))
-            st = kl__fail(KL_E_NUMERIC, "%s \"%s\" (%s): element %zu of \"%s\" is NaN", a->op->name, a->name,
-                          a->variant ? a->variant->name : "", i, x->name);
+        if (isnan(v[i]) || (infinite && isinf(v[i])))
+            st = kl__fail(KL_E_NUMERIC, "%s \"%s\" (%s): element %zu of \"%s\" is %s", a->op->name, a->name,
+                          a->variant ? a->variant->name : "", i, x->name, isnan(v[i]) ? "NaN" : "infinite");
     kl__free(raw);
     kl__free(v);
     return st;
 }
 
-kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
+static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite)
 {
     kl_graph *g = p->graph;
     for (size_t i = 0; i < g->n_applies; i++) {
@@ -95,7 +95,7 @@ kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
         if (st == KL_OK)
             st = kl__lane_finish(lane);
         for (int k = 0; st == KL_OK && k < a->n_out; k++) {
-            st = check_numbers(lane, a, a->out[k]);
+            st = check_numbers(lane, a, a->out[k], infinite);
             if (st == KL_OK && p->debug)
                 st = check_guard(p, lane, a, a->out[k]->name, a->out[k]->id);
         }
@@ -105,4 +105,14 @@ kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
             return st;
     }
     return kl__seq_run(p->seq, lane, p->first_step[g->n_applies], kl__seq_count(p->seq));
+}
+
+kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
+{
+    return run_checked(p, lane, false);
+}
+
+kl_status kl__debug_find(kl__plan *p, kl__lane *lane)
+{
+    return run_checked(p, lane, true);
 }

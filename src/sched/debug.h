@@ -12,4 +12,7 @@ kl_status kl__debug_arena(kl__plan *p);
 /** Runs op by op; after each waits, and checks outputs for NaN and (debug buffers) the guard bands. The error names the op. */
 kl_status kl__debug_run(kl__plan *p, kl__lane *lane);
 
+/** Runs any plan op by op and stops at the first output that is NaN or infinite: KL_E_NUMERIC and a sentence that names it. */
+kl_status kl__debug_find(kl__plan *p, kl__lane *lane);
+
 #endif

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { N_WIDTHS = 3, MAX_IO = 8 };
+enum { N_WIDTHS = 3, MAX_IO = 10 };
 static const char *const widths[N_WIDTHS] = {NULL, "8", "4"};
 static kl_ctx *contexts[N_WIDTHS];
 static struct {

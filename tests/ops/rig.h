@@ -42,7 +42,7 @@ typedef struct rig_case {
     const kl__op *op;
     const void *attrs; /* resolved attributes as the apply holds them (what kl__apply_new gets) */
     int n_in, n_out;   /* n_out 0: the op's */
-    rig_input in[8];
+    rig_input in[10];
     rig_ref *ref;
     rig_tol tol;
     uint32_t step[16]; /* words of the step block (emit.h), for ops that read it */

@@ -1,0 +1,98 @@
+/* Vectors of the SOLO kernels for normalisation, softmax and optimizers, and the tree sum of the ref kernels.
+ * Widths are explicit: no driver's auto-vectoriser is relied on. */
+#ifndef KL_NORM_VEC_CL
+#define KL_NORM_VEC_CL
+
+#include "common.cl"
+
+#ifndef VN /* floats per vector: 16, 8 or 4 */
+#define VN 16
+#endif
+#ifndef LS /* work-items of a group that sums by tree, a power of two */
+#define LS 64
+#endif
+
+#define VCAT_(a, b) a##b
+#define VCAT(a, b) VCAT_(a, b)
+#define VF VCAT(float, VN)
+#define VI VCAT(int, VN)
+#define VU VCAT(uint, VN)
+#define VLD(p) VCAT(vload, VN)(0, p)
+#define VST(v, p) VCAT(vstore, VN)(v, 0, p)
+/* The larger one; a NaN never wins, and comes back through the exponential that follows. */
+#define VMAX2(a, b) ((b) > (a) ? (b) : (a))
+
+/* Lanes added by halves, a fixed order. */
+float vsum4(float4 v)
+{
+    const float2 a = v.lo + v.hi;
+    return a.x + a.y;
+}
+float vsum8(float8 v)
+{
+    return vsum4(v.lo + v.hi);
+}
+float vsum16(float16 v)
+{
+    return vsum8(v.lo + v.hi);
+}
+float vmax4(float4 v)
+{
+    const float2 a = VMAX2(v.lo, v.hi);
+    return VMAX2(a.x, a.y);
+}
+float vmax8(float8 v)
+{
+    return vmax4(VMAX2(v.lo, v.hi));
+}
+float vmax16(float16 v)
+{
+    return vmax8(VMAX2(v.lo, v.hi));
+}
+#define VSUM(v) VCAT(vsum, VN)(v)
+#define VMAX(v) VCAT(vmax, VN)(v)
+
+/* The first n < VN floats at p; the other lanes hold `fill`. */
+VF vload_tail(global const float *p, int n, float fill)
+{
+    float t[VN];
+    VST((VF)fill, t);
+    for (int i = 0; i < n; i++)
+        t[i] = p[i];
+    return VLD(t);
+}
+void vstore_tail(VF v, global float *p, int n)
+{
+    float t[VN];
+    VST(v, t);
+    for (int i = 0; i < n; i++)
+        p[i] = t[i];
+}
+VI vload_tail_int(global const int *p, int n, int fill)
+{
+    int t[VN];
+    VST((VI)fill, t);
+    for (int i = 0; i < n; i++)
+        t[i] = p[i];
+    return VLD(t);
+}
+#define VLDN(p, n, fill) ((n) >= VN ? VLD(p) : vload_tail(p, n, fill))
+#define VLDN_INT(p, n, fill) ((n) >= VN ? VLD(p) : vload_tail_int(p, n, fill))
+
+/* Sum over the group, the same for all its items. Every item must come here. s: LS numbers. */
+T group_sum(T v, local T *s)
+{
+    const int i = (int)get_local_id(0);
+    s[i] = v;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int k = LS / 2; k > 0; k /= 2) {
+        if (i < k)
+            s[i] += s[i + k];
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    const T sum = s[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return sum;
+}
+
+#endif

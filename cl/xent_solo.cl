@@ -1,0 +1,153 @@
+/* Softmax cross-entropy for CPU-like devices: one work-item per group takes `span` samples and leaves one partial sum of
+ * losses and one of weights; vectors along K where a sample's logits are contiguous (rows), else along samples (cols).
+ * Definitions: xent.cl. Bound: the exponential, then memory. */
+#include "norm_vec.cl"
+#include "xent_mode.cl"
+
+#define TAIL(j) min(VN, K - (j))
+
+/* Lanes j .. j + VN of sum-to-be a (xent.cl) for a contiguous sample; lanes past K are 0. own: the label's weight. */
+VF row_coefficients(global const LABEL *t, global const float *cw, float own, int label, int j, int K, float e,
+                    int mode)
+{
+    const int n = TAIL(j);
+    float c[VN];
+    VF a;
+#ifdef SOFT
+    a = fma(VLDN(t + j, n, 0), (VF)(1 - e), (VF)(e / (float)K));
+#else
+    VST((VF)(e / (float)K), c);
+    if (label >= j && label < j + VN)
+        c[label - j] += 1 - e;
+    a = VLD(c);
+#endif
+    if (mode & XENT_KERAS)
+        a = a * own;
+    else if (mode & XENT_WEIGHTS)
+        a = a * VLDN(cw + j, n, 0);
+    if (n < VN) {
+        VST(a, c);
+        for (int l = n; l < VN; l++)
+            c[l] = 0;
+        a = VLD(c);
+    }
+    return a;
+}
+
+float row_label(global const LABEL *t, global const float *cw, int K, int ignore, int mode, int *label)
+{
+    int y = 0;
+#ifdef SOFT
+    if (mode & XENT_KERAS)
+        for (int k = 1; k < K; k++)
+            y = t[k] > t[y] ? k : y;
+#else
+    y = *t;
+    if (y == ignore)
+        return -1;
+    if (y < 0 || y >= K)
+        return NAN;
+#endif
+    *label = y;
+    return mode & XENT_WEIGHTS ? cw[y] : 1;
+}
+
+/* Maximum of a contiguous row, and the sum of exp(x - max). */
+float row_max(global const float *p, int K)
+{
+    VF m = (VF)-INFINITY;
+    for (int j = 0; j < K; j += VN) {
+        const VF v = VLDN(p + j, TAIL(j), -INFINITY);
+        m = VMAX2(m, v);
+    }
+    return VMAX(m);
+}
+float row_exp_sum(global const float *p, int K, float m)
+{
+    VF s = (VF)0;
+    int j = 0;
+    for (; j + VN <= K; j += VN)
+        s += exp(VLD(p + j) - m);
+    if (j < K) {
+        float e[VN];
+        VST(exp(vload_tail(p + j, K - j, 0) - m), e);
+        for (int l = K - j; l < VN; l++)
+            e[l] = 0;
+        s += VLD(e);
+    }
+    return VSUM(s);
+}
+
+kernel void xent_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at, global const float *cw,
+                      ulong cw_at, global float *loss, ulong loss_at, global float *weight, ulong weight_at, int outer,
+                      int K, int span, float e, int ignore, int mode)
+{
+    const int g = (int)get_global_id(0), n0 = g * span, n1 = min(outer, n0 + span);
+    float sum = 0, total = 0;
+    x += x_at;
+    t += t_at;
+    cw += cw_at;
+    for (int n = n0; n < n1; n++) {
+        global const float *p = x + (size_t)n * K;
+        global const LABEL *y = t + LABEL_AT((size_t)n, (size_t)n * K);
+        int label = 0;
+        const float own = row_label(y, cw, K, ignore, mode, &label);
+        if (own < 0 && XENT_CAN_IGNORE)
+            continue;
+        const float m = row_max(p, K), ls = log(row_exp_sum(p, K, m));
+        total += mode & XENT_COUNT ? 1 : own;
+        if (own != own || ls != ls)
+            sum += own + ls; /* NaN; classes without weight must not hide it */
+#ifndef SOFT
+        else if (e == 0)
+            sum += own == 0 ? 0 : own * (ls - (p[label] - m));
+#endif
+        else {
+            VF s = (VF)0;
+            for (int j = 0; j < K; j += VN) {
+                const VF a = row_coefficients(y, cw, own, label, j, K, e, mode);
+                const VF nll = ls - (VLDN(p + j, TAIL(j), 0) - m);
+                s += a == 0 ? (VF)0 : a * nll;
+            }
+            sum += VSUM(s);
+        }
+    }
+    loss[loss_at + g] = sum;
+    weight[weight_at + g] = total;
+}
+
+kernel void xent_bwd_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at, global const float *cw,
+                          ulong cw_at, global const float *d, ulong d_at, global float *dx, ulong dx_at, int outer,
+                          int K, int span, float e, int ignore, int mode)
+{
+    const int n0 = (int)get_global_id(0) * span, n1 = min(outer, n0 + span);
+    const float scale = d[d_at];
+    x += x_at;
+    t += t_at;
+    cw += cw_at;
+    for (int n = n0; n < n1; n++) {
+        global const float *p = x + (size_t)n * K;
+        global float *q = dx + dx_at + (size_t)n * K;
+        global const LABEL *y = t + LABEL_AT((size_t)n, (size_t)n * K);
+        int label = 0;
+        const float own = row_label(y, cw, K, ignore, mode, &label);
+        if (own < 0 && XENT_CAN_IGNORE) {
+            for (int j = 0; j < K; j++)
+                q[j] = 0;
+            continue;
+        }
+        VF all = (VF)0;
+        for (int j = 0; j < K; j += VN)
+            all += row_coefficients(y, cw, own, label, j, K, e, mode);
+        const float m = row_max(p, K);
+        const float f = (own != own ? own : VSUM(all)) / row_exp_sum(p, K, m);
+        for (int j = 0; j < K; j += VN) {
+            const VF a = row_coefficients(y, cw, own, label, j, K, e, mode);
+            const VF v = scale * fma(exp(VLDN(p + j, TAIL(j), 0) - m), (VF)f, -a);
+            if (j + VN <= K)
+                VST(v, q + j);
+            else
+                vstore_tail(v, q + j, K - j);
+        }
+    }
+}

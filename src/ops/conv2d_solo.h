@@ -1,0 +1,30 @@
+/* What the SOLO files of the convolution family share. */
+#ifndef KL_OPS_CONV2D_SOLO_H
+#define KL_OPS_CONV2D_SOLO_H
+
+#include "ops/conv2d.h"
+
+static inline int64_t up(int64_t n, int64_t c)
+{
+    return (n + c - 1) / c;
+}
+
+static inline int64_t most(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/** Channels per block of x in storage: v, or 1 where a first layer's few channels stay unpadded. */
+int kl__conv_x_block(const kl__conv *c, int v);
+/** Blocks of output channels per register tile; divides the blocks of a group. */
+int kl__conv_tile_blocks(int64_t blocks);
+
+size_t kl__conv_weights_scratch(const kl__conv *c, int v);
+kl_status kl__conv_weights_emit(kl__emit *e, const kl__apply *a, const kl__conv *c);
+
+#endif

@@ -1,0 +1,411 @@
+/* A step: upload, one pass per shard with its sums added into a fixed tree, update, and the totals on their way back. */
+#include "sched/stepper_inside.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- passes ------------------------------------------------------------------------------------------ */
+static kl__place at_sums(const kl__stepper *s, size_t elem)
+{
+    return (kl__place){KL__AT_SPAN, {s->sums, elem * s->real_size}, 0};
+}
+
+/** Where a pass's outputs go: gradients to the parameter's place, values of state updates and totals behind them. */
+static void place_sums(const kl__stepper *s, kl_graph *g, kl__pass *p)
+{
+    size_t state = s->state_at;
+    for (size_t i = 0; i < g->n_outputs; i++) {
+        kl__graph_output *o = &g->outputs[i];
+        if (kl__starts(o->name, "grad:")) {
+            o->place = at_sums(s, kl__model_find(s->model, o->name + 5)->offset);
+        } else if (kl__starts(o->name, "state:")) {
+            o->place = at_sums(s, state);
+            state += ((size_t)kl_shape_count(o->node->desc.shape) + KL__PARAM_ALIGN - 1) / KL__PARAM_ALIGN *
+                     KL__PARAM_ALIGN;
+        } else {
+            size_t at = !strcmp(o->name, "loss_sum") ? KL__T_LOSS : !strcmp(o->name, "loss_weight") ? KL__T_WEIGHT : KL__T_CORRECT;
+            o->place = at_sums(s, s->totals_at + at);
+            p->has_correct |= at == KL__T_CORRECT;
+        }
+    }
+}
+
+kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
+{
+    for (kl__pass *p = s->passes; p; p = p->next)
+        if (p->n == n && p->training == training)
+            return p;
+    kl__replica *r = kl__replica_get(s->model, s->ctx);
+    kl__pass *p = r ? kl__calloc(1, sizeof *p) : NULL;
+    kl__pass_spec spec = {.training = training, .loss = s->loss, .logits = s->logits};
+    kl_graph *g = p ? kl__pass_graph(s->model, n, &spec) : NULL;
+    if (!g) {
+        kl__free(p);
+        return NULL;
+    }
+    p->n = n;
+    p->training = training;
+    p->n_slots = kl__place_inputs(g);
+    kl__replica_place(r, g);
+    place_sums(s, g, p);
+    if (!(p->plan = kl__plan_create(s->ctx, g, &(kl__plan_opts){.step = s->step_block}))) {
+        kl__free(p);
+        return NULL;
+    }
+    p->next = s->passes;
+    s->passes = p;
+    return p;
+}
+
+static void drop_passes(kl__stepper *s)
+{
+    for (kl__pass *p = s->passes, *next; p; p = next) {
+        next = p->next;
+        kl__plan_destroy(p->plan);
+        kl__free(p);
+    }
+    s->passes = NULL;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------- */
+static kl_status zero_fill(kl__stepper *s, kl__mem *m)
+{
+    static const uint32_t zero;
+    return kl__lane_fill(kl__ctx_lane(s->ctx, KL__COMPUTE), (kl__span){m, 0}, &zero, 4, kl__mem_bytes(m) / 4 * 4);
+}
+
+/** Sizes of the sums; needs one lowered graph to see the values of state updates. */
+static kl_status size_sums(kl__stepper *s)
+{
+    kl_graph *g = kl__pass_graph(s->model, 2, &(kl__pass_spec){true, s->loss, s->logits});
+    if (!g)
+        return kl__last_status();
+    s->state_at = s->totals_at = s->model->trainable_elems;
+    for (size_t i = 0; i < g->n_updates; i++)
+        s->totals_at += ((size_t)kl_shape_count(g->updates[i].value->desc.shape) + KL__PARAM_ALIGN - 1) /
+                        KL__PARAM_ALIGN * KL__PARAM_ALIGN;
+    s->sums_elems = s->totals_at + KL__TOTALS;
+    kl_graph_destroy(g);
+    return KL_OK;
+}
+
+static kl__mem *zeroed(kl__stepper *s, size_t bytes, kl_status *st)
+{
+    kl__mem *m = *st == KL_OK ? kl__mem_create(s->ctx, bytes) : NULL;
+    if (*st == KL_OK)
+        *st = m ? (bytes ? zero_fill(s, m) : KL_OK) : kl__last_status();
+    return m;
+}
+
+static kl_status create(kl__stepper *s)
+{
+    size_t p = s->model->trainable_elems;
+    int levels = 0;
+    while (1 << levels < s->opts.shards)
+        levels++;
+    kl_status st = kl__inputs_list(s);
+    if (st == KL_OK)
+        st = size_sums(s);
+    s->sums = zeroed(s, s->sums_elems * s->real_size, &st);
+    for (int i = 0; i < levels; i++)
+        s->level[i] = zeroed(s, s->sums_elems * s->real_size, &st);
+    s->states = zeroed(s, p * (size_t)s->opts.n_states * s->real_size, &st);
+    s->step_block = zeroed(s, KL__STEP_WORDS * 4, &st);
+    if (st == KL_OK)
+        st = kl__update_create(s);
+    if (st == KL_OK)
+        st = kl__tree_create(s);
+    return st;
+}
+
+kl__stepper *kl__stepper_create(kl_model *m, kl_ctx *ctx, const kl__stepper_opts *opts)
+{
+    kl__stepper *s = kl__calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->model = m;
+    s->ctx = ctx;
+    s->opts = *opts;
+    s->real_size = kl_dtype_size(m->real);
+    s->loss = kl__strdup(opts->loss);
+    s->logits = opts->logits ? kl__strdup(opts->logits) : NULL;
+    kl_status st = s->loss && (s->logits || !opts->logits) ? KL_OK : KL_E_MEMORY;
+    if (st == KL_OK && opts->optim->attrs_bytes) {
+        s->optim_attrs = kl__alloc(opts->optim->attrs_bytes);
+        st = s->optim_attrs ? KL_OK : KL_E_MEMORY;
+        if (st == KL_OK)
+            memcpy(s->optim_attrs, opts->optim_attrs, opts->optim->attrs_bytes);
+    }
+    kl__lock(&m->lock);
+    if (st == KL_OK)
+        st = create(s);
+    s->freezes = m->freezes;
+    kl__unlock(&m->lock);
+    s->opts.groups = NULL; /* used while creating; the caller's */
+    if (st == KL_OK)
+        return s;
+    kl__stepper_destroy(s);
+    return NULL;
+}
+
+void kl__stepper_destroy(kl__stepper *s)
+{
+    if (!s)
+        return;
+    kl__lane_finish(kl__ctx_lane(s->ctx, KL__COMPUTE));
+    for (int i = 0; i < KL__RING; i++)
+        kl__event_release(&s->ring[i].done);
+    drop_passes(s);
+    kl__plan_destroy(s->update);
+    for (int i = 0; i < KL__MAX_LEVELS; i++) {
+        kl__plan_destroy(s->add[i]);
+        kl__mem_release(s->level[i]);
+    }
+    kl__inputs_finish(s);
+    kl__mem *const mems[] = {s->sums, s->states, s->groups, s->table, s->step_block};
+    for (size_t i = 0; i < sizeof mems / sizeof *mems; i++)
+        kl__mem_release(mems[i]);
+    kl__free(s->loss);
+    kl__free(s->logits);
+    kl__free(s->optim_attrs);
+    kl__free(s);
+}
+
+/* ---- a step ------------------------------------------------------------------------------------------------ */
+static uint32_t float_bits(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
+static kl_status write_block(kl__stepper *s, kl__entry *e, int shard, int64_t first, const kl__step_scalars *sc)
+{
+    uint32_t *b = e->block[shard];
+    memset(b, 0, sizeof e->block[shard]);
+    b[KL__STEP_STEP] = (uint32_t)sc->step;
+    b[KL__STEP_SEED_LO] = (uint32_t)s->model->seed;
+    b[KL__STEP_SEED_HI] = (uint32_t)(s->model->seed >> 32);
+    b[KL__STEP_FIRST_LO] = (uint32_t)first;
+    b[KL__STEP_FIRST_HI] = (uint32_t)((uint64_t)first >> 32);
+    b[KL__STEP_LR] = float_bits((float)sc->lr);
+    for (int i = 0; i < 4; i++)
+        b[KL__STEP_P0 + i] = float_bits(sc->p[i]);
+    b[KL__STEP_SHARDS] = float_bits((float)s->opts.shards);
+    kl__event done = {NULL}; /* the entry outlives the write: it is used again only after the step ended */
+    kl_status st = kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE), (kl__span){s->step_block, 0}, b,
+                                  sizeof e->block[shard], &done);
+    kl__event_release(&done);
+    return st;
+}
+
+/** After shard `i`: sums join the tree as a binary counter counts, so the order of additions depends on S alone. */
+static kl_status join_tree(kl__stepper *s, int i, kl__lane *lane)
+{
+    kl_status st = KL_OK;
+    int k = 0;
+    bool last = i == s->opts.shards - 1;
+    for (; st == KL_OK && i >> k; k++) {
+        if (i >> k & 1)
+            st = kl__plan_run(s->add[k], lane);
+        else if (!last)
+            break;
+    }
+    if (st == KL_OK && !last)
+        st = kl__lane_copy(lane, (kl__span){s->level[k], 0}, (kl__span){s->sums, 0}, s->sums_elems * s->real_size);
+    return st;
+}
+
+/** Waits for the step that used this entry's memory before. */
+static kl_status free_entry(kl__stepper *s, uint64_t k)
+{
+    if (s->head < KL__RING - 1)
+        return KL_OK;
+    kl__entry *before = &s->ring[(k - (KL__RING - 1)) % KL__RING];
+    return before->done.h ? kl__event_wait(s->ctx, before->done) : KL_OK;
+}
+
+static kl__entry *begin_entry(kl__stepper *s, bool eval, int64_t step, int64_t samples)
+{
+    kl__entry *e = &s->ring[s->head % KL__RING];
+    kl__event_release(&e->done);
+    e->used = true;
+    e->eval = eval;
+    e->step = step;
+    e->samples = samples;
+    e->status = KL_OK;
+    return e;
+}
+
+static kl_status end_entry(kl__stepper *s, kl__entry *e, kl__lane *lane)
+{
+    kl_status st = kl__lane_read(lane, (kl__span){s->sums, s->totals_at * s->real_size}, e->totals,
+                                 KL__TOTALS * s->real_size, &e->done);
+    if (st == KL_OK)
+        st = kl__lane_flush(lane);
+    if (st == KL_OK)
+        s->head++;
+    return st;
+}
+
+static kl_status run_shards(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch, kl__entry *e,
+                            const kl__step_scalars *sc, kl__lane *lane)
+{
+    int64_t shards = s->opts.shards;
+    for (int i = 0; i < s->opts.shards; i++) {
+        int64_t first = batch * i / shards, count = batch * (i + 1) / shards - first;
+        kl__pass *p = kl__pass_get(s, count, true);
+        kl_status st = p ? write_block(s, e, i, first, sc) : kl__last_status();
+        if (st == KL_OK)
+            st = kl__inputs_bind(s, p, binds, n, first, s->head);
+        if (st == KL_OK)
+            st = kl__plan_run(p->plan, lane);
+        if (st == KL_OK && shards > 1)
+            st = join_tree(s, i, lane);
+        if (st != KL_OK)
+            return st;
+        e->has_correct = p->has_correct;
+    }
+    return KL_OK;
+}
+
+static kl_status check_batch(const kl__stepper *s, int64_t batch, int shards)
+{
+    (void)s;
+    if (batch < 0)
+        return kl__last_status();
+    if (batch == 0)
+        return kl__fail(KL_E_ARG, "the batch is empty");
+    if (batch < shards)
+        return kl__fail(KL_E_ARG, "a batch of %lld samples cannot be cut into %d shards", (long long)batch, shards);
+    return KL_OK;
+}
+
+static kl_status step_locked(kl__stepper *s, const kl_bind *binds, size_t n, const kl__step_scalars *sc)
+{
+    kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
+    int64_t batch = kl__binds_batch(s->model, binds, n);
+    kl_status st = check_batch(s, batch, s->opts.shards);
+    if (st == KL_OK && s->freezes != s->model->freezes)
+        st = kl__fail(KL_E_ARG, "parameters were frozen or freed after the trainer was made: make a new one");
+    if (st == KL_OK)
+        st = free_entry(s, s->head);
+    kl__replica *r = st == KL_OK ? kl__replica_get(s->model, s->ctx) : NULL;
+    if (st != KL_OK || !r)
+        return kl__last_status();
+    kl__entry *e = begin_entry(s, false, sc->step, batch);
+    st = kl__inputs_upload(s, binds, n, batch, s->head);
+    if (st == KL_OK)
+        st = run_shards(s, binds, n, batch, e, sc, lane);
+    if (st == KL_OK)
+        st = kl__plan_run(s->update, lane);
+    if (st == KL_OK)
+        kl__replica_changed(r);
+    return st == KL_OK ? end_entry(s, e, lane) : st;
+}
+
+kl_status kl__stepper_step(kl__stepper *s, const kl_bind *binds, size_t n, const kl__step_scalars *sc)
+{
+    kl__lock(&s->model->lock);
+    kl_status st = step_locked(s, binds, n, sc);
+    kl__unlock(&s->model->lock);
+    return st;
+}
+
+static kl_status eval_locked(kl__stepper *s, const kl_bind *binds, size_t n)
+{
+    kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
+    int64_t batch = kl__binds_batch(s->model, binds, n);
+    kl_status st = check_batch(s, batch, 1);
+    if (st == KL_OK)
+        st = free_entry(s, s->head);
+    if (st == KL_OK && !kl__replica_get(s->model, s->ctx))
+        st = kl__last_status();
+    kl__pass *p = st == KL_OK ? kl__pass_get(s, batch, false) : NULL;
+    if (!p)
+        return st == KL_OK ? kl__last_status() : st;
+    kl__entry *e = begin_entry(s, true, 0, batch);
+    e->has_correct = p->has_correct;
+    st = kl__inputs_upload(s, binds, n, batch, s->head);
+    if (st == KL_OK)
+        st = kl__inputs_bind(s, p, binds, n, 0, s->head);
+    if (st == KL_OK)
+        st = kl__plan_run(p->plan, lane);
+    return st == KL_OK ? end_entry(s, e, lane) : st;
+}
+
+kl_status kl__stepper_eval(kl__stepper *s, const kl_bind *binds, size_t n)
+{
+    kl__lock(&s->model->lock);
+    kl_status st = eval_locked(s, binds, n);
+    kl__unlock(&s->model->lock);
+    return st;
+}
+
+/* ---- results -------------------------------------------------------------------------------------------------- */
+static double total(const kl__stepper *s, const kl__entry *e, size_t i)
+{
+    return s->real_size == 8 ? e->totals[i] : (double)((const float *)(const void *)e->totals)[i];
+}
+
+bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, kl_status *st)
+{
+    *st = KL_OK;
+    if (s->tail == s->head)
+        return false;
+    kl__entry *e = &s->ring[s->tail % KL__RING];
+    if (!wait && kl__event_poll(s->ctx, e->done) == 1)
+        return false;
+    *st = kl__event_wait(s->ctx, e->done);
+    s->tail++;
+    *eval = e->eval;
+    memset(out, 0, sizeof *out);
+    if (*st != KL_OK)
+        return true;
+    out->step = e->step;
+    out->samples = e->samples;
+    out->loss_sum = total(s, e, KL__T_LOSS);
+    out->weight = total(s, e, KL__T_WEIGHT);
+    out->correct = e->has_correct ? total(s, e, KL__T_CORRECT) : 0;
+    out->counted = e->has_correct ? total(s, e, KL__T_CORRECT + 1) : 0;
+    out->grad_norm = e->eval ? 0 : total(s, e, KL__T_NORM);
+    out->finite = isfinite(out->loss_sum) && isfinite(out->grad_norm);
+    return true;
+}
+
+int kl__stepper_pending(const kl__stepper *s)
+{
+    return (int)(s->head - s->tail);
+}
+
+kl_status kl__stepper_mark(kl__stepper *s, kl__event *done)
+{
+    return kl__lane_mark(kl__ctx_lane(s->ctx, KL__COMPUTE), done);
+}
+
+static kl_status state_span(kl__stepper *s, int k, kl__span *at, size_t *bytes)
+{
+    if (k < 0 || k >= s->opts.n_states)
+        return kl__fail(KL_E_ARG, "the optimizer has no state %d", k);
+    *bytes = s->model->trainable_elems * s->real_size;
+    *at = (kl__span){s->states, (size_t)k * *bytes};
+    return KL_OK;
+}
+
+kl_status kl__stepper_get_state(kl__stepper *s, int k, void *dst)
+{
+    kl__span at = {0};
+    size_t bytes = 0;
+    kl_status st = state_span(s, k, &at, &bytes);
+    return st == KL_OK && bytes ? kl__lane_read(kl__ctx_lane(s->ctx, KL__COMPUTE), at, dst, bytes, NULL) : st;
+}
+
+kl_status kl__stepper_set_state(kl__stepper *s, int k, const void *src)
+{
+    kl__span at = {0};
+    size_t bytes = 0;
+    kl_status st = state_span(s, k, &at, &bytes);
+    return st == KL_OK && bytes ? kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE), at, src, bytes, NULL) : st;
+}

@@ -1,0 +1,82 @@
+/* What the files of the stepper share. */
+#ifndef KL_SCHED_STEPPER_INSIDE_H
+#define KL_SCHED_STEPPER_INSIDE_H
+
+#include "sched/stepper.h"
+
+enum {
+    KL__RING = 3,        /* steps whose host memory is kept: the one being made, and the two that may still run */
+    KL__STAGES = 2,      /* device copies of the inputs: the step before the last has ended when one is used again */
+    KL__MAX_SLOTS = 16, KL__MAX_SHARDS = 256, KL__MAX_LEVELS = 9,
+    KL__TOTALS = 256     /* elements at the end of the sums: */
+};
+enum { KL__T_LOSS = 0, KL__T_WEIGHT = 64, KL__T_CORRECT = 128, KL__T_NORM = 192 };
+
+/** One frozen pass for one number of samples. */
+typedef struct kl__pass {
+    struct kl__pass *next;
+    int64_t n;
+    bool training;
+    kl__plan *plan;
+    int n_slots;
+    bool finite_known; /* the totals it writes */
+    bool has_correct;
+} kl__pass;
+
+/** An input of the model: its host and device copies. */
+typedef struct kl__input {
+    const char *name; /* of the model's graph */
+    bool batched;
+    kl_dtype dtype;
+    size_t sample_bytes; /* of one sample, or of all where not batched */
+    void *host[KL__RING];
+    size_t host_cap;
+    kl__mem *device[KL__STAGES];
+    size_t device_cap;
+} kl__input;
+
+/** A queued step or evaluation. */
+typedef struct kl__entry {
+    bool used, eval;
+    int64_t step, samples;
+    kl__event done;
+    uint32_t block[KL__MAX_SHARDS][KL__STEP_WORDS]; /* lives until the step ran */
+    double totals[KL__TOTALS]; /* room for f32 or f64 as read */
+    bool has_correct;
+    kl_status status;
+} kl__entry;
+
+struct kl__stepper {
+    kl_model *model;
+    kl_ctx *ctx;
+    kl__stepper_opts opts;
+    char *loss, *logits;
+    void *optim_attrs;
+    size_t real_size;
+    size_t sums_elems, state_at, totals_at; /* elements: gradients, values of state updates, totals */
+    kl__mem *sums, *level[KL__MAX_LEVELS], *states, *groups, *table, *step_block;
+    kl__pass *passes;
+    kl__plan *update, *add[KL__MAX_LEVELS]; /* sums += level[i] */
+    kl__input inputs[KL__MAX_SLOTS];
+    int n_inputs;
+    kl__entry ring[KL__RING];
+    uint64_t head, tail; /* entries queued, entries whose results were taken; ring index is modulo */
+    uint64_t freezes;    /* of the model when the passes were made */
+};
+
+/* stepper_inputs.c */
+kl_status kl__inputs_list(kl__stepper *s);
+void kl__inputs_finish(kl__stepper *s);
+/** Host memory into the entry's copy and on to the device by the upload lane; the compute lane waits for it. */
+kl_status kl__inputs_upload(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch, uint64_t entry);
+/** Binds the slots of a pass to samples [first, first + pass->n) of what was uploaded or bound. */
+kl_status kl__inputs_bind(kl__stepper *s, kl__pass *p, const kl_bind *binds, size_t n, int64_t first, uint64_t entry);
+
+/* stepper_update.c */
+kl_status kl__update_create(kl__stepper *s);
+kl_status kl__tree_create(kl__stepper *s);
+
+/* stepper.c */
+kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training);
+
+#endif

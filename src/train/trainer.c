@@ -1,0 +1,276 @@
+/* kl_trainer: which optimizer moves what, at which rate, and what came of it. */
+#include "train/trainer.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+static const kl__op *optim_op(kl_optim_kind kind)
+{
+    switch (kind) {
+    case KL_ADAMW:
+    case KL_ADAM:
+        return &kl__op_adam;
+    case KL_SGD:
+        return &kl__op_sgd;
+    case KL_RMSPROP:
+        return &kl__op_rmsprop;
+    }
+    return NULL;
+}
+
+static kl_status check_number(const char *what, double v, double lo, double hi)
+{
+    return v >= lo && v <= hi ? KL_OK : kl__fail(KL_E_ARG, "%s %g is outside %g..%g", what, v, lo, hi);
+}
+
+static kl_status resolve_optim(kl_trainer *tr, const kl_trainer_opts *o)
+{
+    const kl_optim_opts *p = &o->optim;
+    if (!(tr->optim = optim_op(p->kind)))
+        return kl__fail(KL_E_ARG, "there is no optimizer %d", (int)p->kind);
+    tr->attrs = (kl__optim){.compat = p->compat, .momentum = p->momentum, .beta1 = p->beta1, .beta2 = p->beta2,
+                            .rho = p->rho, .eps = p->eps, .nesterov = p->nesterov, .centered = p->centered,
+                            .decoupled = p->kind == KL_ADAMW};
+    kl__optim_defaults(tr->optim, &tr->attrs);
+    tr->schedule = o->schedule;
+    if (tr->schedule.lr == 0)
+        tr->schedule.lr = kl__optim_lr(tr->optim, &tr->attrs);
+    kl_status st = check_number("learning rate", tr->schedule.lr, 0, 1e6);
+    if (st == KL_OK)
+        st = check_number("momentum", (double)tr->attrs.momentum, 0, 1);
+    if (st == KL_OK)
+        st = check_number("clip norm", (double)o->clip_norm, 0, 1e30);
+    if (st == KL_OK)
+        st = check_number("weight decay", p->weight_decay == (float)KL_NONE ? 0 : (double)p->weight_decay, 0, 1e6);
+    return st;
+}
+
+static kl_status make_groups(kl_trainer *tr, const kl_trainer_opts *o, kl__group *groups)
+{
+    const kl_model *m = tr->model;
+    double decay = o->optim.weight_decay == (float)KL_NONE ? 0
+                   : o->optim.weight_decay != 0           ? (double)o->optim.weight_decay
+                                                          : kl__optim_decay(tr->optim, &tr->attrs);
+    for (size_t k = 0; k < o->n_rules; k++) {
+        bool any = false;
+        for (size_t i = 0; i < m->n_params; i++)
+            any |= o->rules[k].pattern && kl__glob(o->rules[k].pattern, m->params[i].name);
+        if (!any)
+            return kl__fail(KL_E_ARG, "no parameter matches \"%s\"", o->rules[k].pattern ? o->rules[k].pattern : "");
+    }
+    for (size_t i = 0; i < m->n_trainable; i++) {
+        groups[i] = (kl__group){.lr_factor = 1, .weight_decay = (float)decay, .trained = !m->params[i].frozen};
+        for (size_t k = 0; k < o->n_rules; k++) {
+            const kl_param_rule *r = &o->rules[k];
+            if (!kl__glob(r->pattern, m->params[i].name))
+                continue;
+            groups[i].lr_factor = kl__opt_f(r->lr_factor, 1);
+            groups[i].weight_decay = r->no_decay ? 0 : (float)decay;
+            groups[i].trained &= !r->frozen;
+            break;
+        }
+    }
+    return KL_OK;
+}
+
+static kl_status check_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss, const char *logits)
+{
+    if (!m || !ctx || n_ctx < 1 || !ctx[0] || !loss)
+        return kl__fail(KL_E_ARG, "kl_trainer_create: a model, a context and a loss are needed");
+    if (n_ctx > 1)
+        return kl__fail(KL_E_UNSUPPORTED, "training over %zu contexts: this version trains on one", n_ctx);
+    if (!kl_graph_output(m->graph, loss))
+        return kl__fail(KL_E_ARG, "the graph has no output \"%s\" to minimise", loss);
+    if (logits && !kl_graph_output(m->graph, logits))
+        return kl__fail(KL_E_ARG, "the graph has no output \"%s\"", logits);
+    return KL_OK;
+}
+
+kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss, const char *logits,
+                              const kl_trainer_opts *opts)
+{
+    static const kl_trainer_opts none;
+    const kl_trainer_opts *o = opts ? opts : &none;
+    if (check_create(m, ctx, n_ctx, loss, logits) != KL_OK)
+        return NULL;
+    if (o->shards < 0 || o->shards > 256) {
+        kl__fail(KL_E_ARG, "%d shards; 1 to 256 are possible", o->shards);
+        return NULL;
+    }
+    kl_trainer *tr = kl__calloc(1, sizeof *tr);
+    kl__group *groups = tr ? kl__calloc(m->n_trainable + 1, sizeof *groups) : NULL;
+    kl_status st = groups ? KL_OK : KL_E_MEMORY;
+    if (st == KL_OK) {
+        tr->model = m;
+        tr->ctx = ctx[0];
+        tr->allow_nan = o->allow_nan;
+        tr->shards = o->shards ? o->shards : 1;
+        st = resolve_optim(tr, o);
+    }
+    if (st == KL_OK)
+        st = make_groups(tr, o, groups);
+    if (st == KL_OK) {
+        kl__stepper_opts so = {.loss = loss, .logits = logits, .optim = tr->optim, .optim_attrs = &tr->attrs,
+                               .n_states = kl__optim_n_states(tr->optim, &tr->attrs), .clip_norm = o->clip_norm,
+                               .shards = tr->shards, .groups = groups};
+        tr->stepper = kl__stepper_create(m, tr->ctx, &so);
+    }
+    kl__free(groups);
+    if (tr && tr->stepper)
+        return tr;
+    kl_trainer_destroy(tr);
+    return NULL;
+}
+
+void kl_trainer_destroy(kl_trainer *tr)
+{
+    if (!tr)
+        return;
+    kl__stepper_destroy(tr->stepper);
+    for (size_t i = 0; i < tr->n_loaded; i++) {
+        kl__free((void *)(uintptr_t)tr->loaded[i].key);
+        kl__free((void *)(uintptr_t)tr->loaded[i].value);
+    }
+    kl__free(tr->loaded);
+    kl__free(tr);
+}
+
+static kl_status take(kl_trainer *tr, const kl__result *r, bool eval)
+{
+    if (!eval && !r->finite) {
+        if (!tr->allow_nan)
+            return kl__stepper_explain(tr->stepper, r->step);
+        return KL_OK; /* the update left the parameters alone; the step counts nothing */
+    }
+    kl__totals *t = eval ? &tr->eval : &tr->train;
+    t->samples += r->samples;
+    t->loss_sum += r->loss_sum;
+    t->weight += r->weight;
+    t->correct += r->correct;
+    t->counted += r->counted;
+    t->grad_norm = r->grad_norm;
+    return KL_OK;
+}
+
+kl_status kl__trainer_collect(kl_trainer *tr, bool wait)
+{
+    kl__result r;
+    kl_status st = KL_OK, first = KL_OK;
+    bool eval;
+    while (kl__stepper_result(tr->stepper, wait || kl__stepper_pending(tr->stepper) >= KL__MAX_PENDING, &r, &eval, &st)) {
+        if (st == KL_OK)
+            st = take(tr, &r, eval);
+        if (first == KL_OK)
+            first = st;
+        if (st != KL_OK && !wait)
+            break;
+    }
+    return first;
+}
+
+kl_status kl__trainer_queue(kl_trainer *tr, const kl_bind *binds, size_t n)
+{
+    kl_status st = kl__trainer_collect(tr, false);
+    if (st != KL_OK)
+        return st;
+    kl__step_scalars sc = {.step = tr->steps, .lr = kl_schedule_at(&tr->schedule, tr->steps)};
+    kl__optim_scalars(tr->optim, &tr->attrs, tr->steps, sc.p);
+    st = kl__stepper_step(tr->stepper, binds, n, &sc);
+    if (st == KL_OK) {
+        tr->steps++;
+        tr->last_lr = sc.lr;
+    }
+    return st;
+}
+
+kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n_binds)
+{
+    if (!tr || (n_binds && !binds))
+        return kl__fail(KL_E_ARG, "kl_trainer_step: %s is NULL", tr ? "binds" : "trainer");
+    return kl__trainer_queue(tr, binds, n_binds);
+}
+
+kl_status kl_trainer_eval(kl_trainer *tr, const kl_bind *binds, size_t n_binds)
+{
+    if (!tr || (n_binds && !binds))
+        return kl__fail(KL_E_ARG, "kl_trainer_eval: %s is NULL", tr ? "binds" : "trainer");
+    kl_status st = kl__trainer_collect(tr, false);
+    return st == KL_OK ? kl__stepper_eval(tr->stepper, binds, n_binds) : st;
+}
+
+static kl_status metrics(kl_trainer *tr, kl__totals *t, kl_metrics *out)
+{
+    kl_status st = kl__trainer_collect(tr, true);
+    if (out)
+        *out = (kl_metrics){.step = tr->steps, .samples = t->samples,
+                            .loss = t->weight != 0 ? t->loss_sum / t->weight : (double)NAN,
+                            .accuracy = t->counted > 0 ? t->correct / t->counted : (double)NAN, .lr = tr->last_lr,
+                            .grad_norm = tr->train.grad_norm};
+    double norm = tr->train.grad_norm;
+    *t = (kl__totals){0};
+    tr->train.grad_norm = norm;
+    return st;
+}
+
+kl_status kl_trainer_metrics(kl_trainer *tr, kl_metrics *out)
+{
+    return tr ? metrics(tr, &tr->train, out) : kl__fail(KL_E_ARG, "kl_trainer_metrics: trainer is NULL");
+}
+
+kl_status kl_trainer_eval_metrics(kl_trainer *tr, kl_metrics *out)
+{
+    return tr ? metrics(tr, &tr->eval, out) : kl__fail(KL_E_ARG, "kl_trainer_eval_metrics: trainer is NULL");
+}
+
+int64_t kl_trainer_steps(const kl_trainer *tr)
+{
+    return tr ? tr->steps : 0;
+}
+
+kl_status kl_trainer_set_schedule(kl_trainer *tr, const kl_schedule *s)
+{
+    if (!tr || !s)
+        return kl__fail(KL_E_ARG, "kl_trainer_set_schedule: %s is NULL", tr ? "schedule" : "trainer");
+    kl_schedule n = *s;
+    if (n.lr == 0)
+        n.lr = kl__optim_lr(tr->optim, &tr->attrs);
+    kl_status st = check_number("learning rate", n.lr, 0, 1e6);
+    if (st == KL_OK)
+        tr->schedule = n;
+    return st;
+}
+
+kl_model *kl_trainer_model(const kl_trainer *tr)
+{
+    return tr ? tr->model : NULL;
+}
+
+const char *kl__trainer_meta(const kl_trainer *tr, const char *key)
+{
+    for (size_t i = 0; i < tr->n_loaded; i++)
+        if (!strcmp(tr->loaded[i].key, key))
+            return tr->loaded[i].value;
+    return NULL;
+}
+
+char *kl__trainer_optimizer(const kl_trainer *tr)
+{
+    const kl__optim *o = &tr->attrs;
+    kl__text t = {0};
+    kl__put(&t, "%s compat=%d decoupled=%d nesterov=%d centered=%d", tr->optim->name, (int)o->compat, o->decoupled,
+            o->nesterov, o->centered);
+    const struct {
+        const char *name;
+        float v;
+    } numbers[] = {{"momentum", o->momentum}, {"beta1", o->beta1}, {"beta2", o->beta2}, {"rho", o->rho}, {"eps", o->eps}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        kl__put(&t, " %s=", numbers[i].name);
+        kl__put_float(&t, numbers[i].v);
+    }
+    if (!t.failed)
+        return t.s;
+    kl__text_free(&t);
+    return NULL;
+}

@@ -1,0 +1,40 @@
+/* What a trainer is inside. */
+#ifndef KL_TRAIN_TRAINER_H
+#define KL_TRAIN_TRAINER_H
+
+#include "ops/optim.h"
+#include "sched/stepper.h"
+
+#include <kiln/train.h>
+
+typedef struct kl__totals {
+    int64_t samples;
+    double loss_sum, weight, correct, counted, grad_norm;
+} kl__totals;
+
+struct kl_trainer {
+    kl_model *model;
+    kl_ctx *ctx;
+    kl__stepper *stepper;
+    const kl__op *optim;
+    kl__optim attrs;
+    kl_schedule schedule;
+    int shards;
+    bool allow_nan;
+    int64_t steps;        /* queued */
+    double last_lr;
+    kl__totals train, eval;
+    kl_meta *loaded;      /* metadata of the checkpoint that was loaded; fresh memory */
+    size_t n_loaded;
+};
+
+/** Metadata of the loaded checkpoint; NULL: none. */
+const char *kl__trainer_meta(const kl_trainer *tr, const char *key);
+/** Takes results as they are there; all of them where `wait`. */
+kl_status kl__trainer_collect(kl_trainer *tr, bool wait);
+/** The optimizer and its numbers as text: equal texts move parameters alike. Fresh memory. */
+char *kl__trainer_optimizer(const kl_trainer *tr);
+/** Queues a step; for interop. */
+kl_status kl__trainer_queue(kl_trainer *tr, const kl_bind *binds, size_t n);
+
+#endif

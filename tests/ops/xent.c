@@ -1,0 +1,370 @@
+/* Softmax cross-entropy: golden values, both conventions, labels that do not count or do not exist, gradients. */
+#include "rig.h"
+
+#include "graph/graph.h"
+#include "ops/xent.h"
+#include "sched/plan.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* ---- the definition, in double ------------------------------------------------------------------------- */
+typedef struct sample {
+    bool ignored, wrong;
+    double own; /* weight of the label */
+} sample;
+
+typedef struct sizes {
+    size_t n, k, inner;
+} sizes;
+static sizes sizes_of(const kl__apply *a)
+{
+    kl_shape s = a->in[0]->desc.shape;
+    sizes z = {(size_t)s.dim[0], (size_t)s.dim[1], 1};
+    for (int i = 2; i < s.n_dims; i++)
+        z.inner *= (size_t)s.dim[i];
+    z.n *= z.inner;
+    return z;
+}
+#define AT(z, i, c) ((i) / (z).inner * (z).k * (z).inner + (i) % (z).inner + (c) * (z).inner)
+
+/** Coefficients a[c] of sample i: loss = sum of a[c] (-log p[c]). */
+static sample coefficients(const kl__apply *a, const double *t, const double *cw, size_t i, double *coef)
+{
+    const kl__xent *k = a->attrs;
+    const sizes z = sizes_of(a);
+    const bool soft = kl__xent_soft(a);
+    const double e = (double)k->smoothing;
+    sample s = {false, false, 1};
+    size_t label = 0;
+    if (soft) {
+        for (size_t c = 1; c < z.k; c++)
+            if (t[AT(z, i, c)] > t[AT(z, i, label)])
+                label = c;
+    } else {
+        s.ignored = t[i] == k->ignore_index;
+        s.wrong = !s.ignored && (t[i] < 0 || t[i] >= (double)z.k);
+        label = s.ignored || s.wrong ? 0 : (size_t)t[i];
+    }
+    s.own = k->weights ? cw[label] : 1;
+    for (size_t c = 0; c < z.k; c++) {
+        const double target = soft ? t[AT(z, i, c)] : c == label;
+        coef[c] = (target * (1 - e) + e / (double)z.k) * (k->compat == KL_KERAS ? s.own : k->weights ? cw[c] : 1);
+    }
+    return s;
+}
+
+static double log_sum_exp(const double *x, sizes z, size_t i)
+{
+    double m = -INFINITY, sum = 0;
+    for (size_t c = 0; c < z.k; c++)
+        m = fmax(m, x[AT(z, i, c)]);
+    for (size_t c = 0; c < z.k; c++)
+        sum += exp(x[AT(z, i, c)] - m);
+    return m + log(sum);
+}
+
+static void sums_reference(const kl__apply *a, const double *const *in, double *const *out)
+{
+    const kl__xent *k = a->attrs;
+    const sizes z = sizes_of(a);
+    double *coef = calloc(z.k, sizeof *coef);
+    for (size_t i = 0; i < z.n; i++) {
+        const sample s = coefficients(a, in[1], in[2], i, coef);
+        if (s.ignored)
+            continue;
+        const double lse = log_sum_exp(in[0], z, i);
+        double loss = s.wrong ? NAN : 0 * (lse - lse);
+        for (size_t c = 0; c < z.k; c++)
+            loss += coef[c] == 0 ? 0 : coef[c] * (lse - in[0][AT(z, i, c)]);
+        out[0][0] += loss;
+        out[1][0] += s.wrong && k->weights && k->compat == KL_TORCH ? NAN
+                     : k->compat == KL_KERAS || kl__xent_soft(a)    ? 1
+                                                                    : s.own;
+    }
+    free(coef);
+}
+
+static void bwd_reference(const kl__apply *a, const double *const *in, double *const *out)
+{
+    const sizes z = sizes_of(a);
+    const double d = in[a->n_in - 1][0];
+    double *coef = calloc(z.k, sizeof *coef);
+    for (size_t i = 0; i < z.n; i++) {
+        const sample s = coefficients(a, in[1], in[2], i, coef);
+        const double lse = log_sum_exp(in[0], z, i);
+        double all = s.wrong ? NAN : 0;
+        for (size_t c = 0; c < z.k; c++)
+            all += coef[c];
+        for (size_t c = 0; c < z.k; c++)
+            out[0][AT(z, i, c)] = s.ignored ? 0 : d * (all * exp(in[0][AT(z, i, c)] - lse) - coef[c]);
+    }
+    free(coef);
+}
+
+/* ---- whole losses on constants ----------------------------------------------------------------------------- */
+static kl_ctx *ctx;
+
+static double value_of(kl_shape s, const float *logits, kl_dtype label_dtype, const void *labels,
+                       const kl_xent_opts *o)
+{
+    kl_shape ls = s;
+    if (label_dtype == KL_I32)
+        ls = (kl_shape){1, {s.dim[0]}};
+    kl_graph *g = kl_graph_create();
+    kl_node *x = kl_constant(g, "x", KL_F32, s, logits), *t = kl_constant(g, "t", label_dtype, ls, labels);
+    kl_output(g, "loss", kl_softmax_xent(g, x, t, o));
+    kl_graph *low = kl__graph_lower(g, 0, true, KL_F32, NULL, 0);
+    if (!low)
+        fail_msg("%s", kl_last_error());
+    kl__plan *p = kl__plan_create(ctx, low, NULL);
+    if (!p || kl__plan_run(p, kl__ctx_lane(ctx, KL__COMPUTE)) != KL_OK)
+        fail_msg("%s", kl_last_error());
+    float loss;
+    assert_int_equal(kl__lane_read(kl__ctx_lane(ctx, KL__COMPUTE), kl_graph_output(low, "loss")->place.span, &loss, 4,
+                                   NULL), KL_OK);
+    kl__plan_destroy(p);
+    kl_graph_destroy(g);
+    return (double)loss;
+}
+
+static const float golden_logits[6] = {2, 1, 0.1f, 0.5f, 2.5f, 0.3f};
+static const float golden_weights[3] = {1, 2, 3};
+
+static void test_golden_values(void **state)
+{
+    (void)state;
+    const int32_t hard[2] = {0, 2};
+    const float soft[6] = {1, 0, 0, 0, 0, 1};
+    const kl_floats w = {golden_weights, 3};
+    const struct { kl_xent_opts o; bool soft; double loss; } g[] = {
+        {{.smoothing = 0}, false, 1.4185397696},
+        {{.smoothing = 0.1f}, false, 1.4268731030},
+        {{.class_weight = w}, false, 1.9192946463},
+        {{.smoothing = 0.1f, .class_weight = w}, false, 1.8950524920},
+        {{.class_weight = w, .compat = KL_KERAS}, false, 3.8385892927},
+        {{.smoothing = 0.1f, .compat = KL_KERAS}, false, 1.4268731030},
+        {{.smoothing = 0}, true, 1.4185397696},
+        {{.smoothing = 0.1f}, true, 1.4268731030},
+        /* torch divides soft labels by the count: the sum is that of the weighted losses */
+        {{.class_weight = w}, true, 3.8385892927},
+        {{.class_weight = w, .compat = KL_KERAS}, true, 3.8385892927},
+    };
+    for (size_t i = 0; i < COUNT(g); i++) {
+        const double got = value_of((kl_shape){2, {2, 3}}, golden_logits, g[i].soft ? KL_F32 : KL_I32,
+                                    g[i].soft ? (const void *)soft : hard, &g[i].o);
+        if (!(fabs(got - g[i].loss) <= 5e-7 * g[i].loss))
+            fail_msg("golden %zu: got %.9g, expected %.10g", i, got, g[i].loss);
+    }
+}
+
+static void test_ignored_and_unknown_labels(void **state)
+{
+    (void)state;
+    const float x[12] = {2, 1, 0.1f, NAN, NAN, NAN, 0.5f, 2.5f, 0.3f, 7, 7, 7};
+    const int32_t some[4] = {0, -100, 2, -100}, none[4] = {-100, -100, -100, -100}, zero[4] = {1, 0, 1, 0};
+    const int32_t bad[2] = {0, 3}, negative[2] = {0, -1};
+    const kl_shape s = {2, {4, 3}}, two = {2, {2, 3}};
+    assert_float_equal(value_of(s, x, KL_I32, some, NULL), 1.4185397696, 1e-6); /* the mean of those that count */
+    assert_float_equal(value_of(s, x, KL_I32, some, &(kl_xent_opts){.compat = KL_KERAS}), 1.4185397696, 1e-6);
+    assert_true(isnan(value_of(s, x, KL_I32, none, NULL)));
+    assert_true(isfinite(value_of(s, x, KL_I32, zero, &(kl_xent_opts){.ignore_index = KL_NONE})));
+    assert_true(isnan(value_of(two, golden_logits, KL_I32, bad, NULL)));
+    assert_true(isnan(value_of(two, golden_logits, KL_I32, negative, NULL)));
+    assert_true(isfinite(value_of(two, golden_logits, KL_I32, negative, &(kl_xent_opts){.ignore_index = -1})));
+}
+
+/* ---- sums and gradients over shapes, widths and modes --------------------------------------------------------- */
+static const kl_shape shapes[] = {
+    {2, {5, 3}}, {2, {1, 1}}, {2, {2, 16}}, {2, {33, 10}}, {2, {3, 1000}}, {2, {900, 33}},
+    {4, {2, 5, 3, 7}}, {3, {2, 3, 16}}, {4, {3, 21, 33, 47}}, {3, {1, 2, 1500}},
+};
+
+static rig_case case_of(const kl__op *op, const kl__xent *k, kl_shape s, bool soft, bool bwd)
+{
+    static const double d = -0.75;
+    kl_shape ls = {s.n_dims - 1, {s.dim[0], s.n_dims > 2 ? s.dim[2] : 0, s.n_dims > 3 ? s.dim[3] : 0}};
+    rig_case c = {"xent", op, k, 2, 0, {{KL_F32, s, RIG_NORMAL, 0, 2, NULL, false}},
+                  bwd ? bwd_reference : sums_reference, {RIG_L2, bwd ? 2e-6 : 1e-6}, {0}, NULL};
+    c.in[1] = soft ? (rig_input){KL_F32, s, RIG_UNIFORM, 0, 1, NULL, true}
+                   : (rig_input){KL_I32, ls, RIG_INDEX, 0, (double)s.dim[1], NULL, true};
+    if (k->weights)
+        c.in[c.n_in++] = (rig_input){KL_F32, {1, {s.dim[1]}}, RIG_UNIFORM, 0.2, 2, NULL, true};
+    if (bwd)
+        c.in[c.n_in++] = (rig_input){KL_F32, {0, {0}}, RIG_DATA, 0, 0, &d, false};
+    return c;
+}
+
+static void run_modes(const kl__op *op, bool bwd)
+{
+    for (size_t i = 0; i < COUNT(shapes); i++)
+        for (int m = 0; m < 16; m++) {
+            if (i > 3 && m != 0 && m != 7 && m != 10 && m != 13) /* all modes on the small shapes */
+                continue;
+            const kl__xent k = {.smoothing = m & 1 ? 0.1f : 0, .weights = m & 2, .ignore_index = 1,
+                                .compat = m & 4 ? KL_KERAS : KL_TORCH};
+            rig_case c = case_of(op, &k, shapes[i], m & 8, bwd);
+            rig_run(&c);
+        }
+}
+
+static void test_sums(void **state)
+{
+    (void)state;
+    run_modes(&kl__op_xent, false);
+}
+
+static void test_backward(void **state)
+{
+    (void)state;
+    run_modes(&kl__op_xent_bwd, true);
+}
+
+/* NaN stays in the samples it belongs to; what is ignored is 0 whatever its logits. */
+static void test_nan_per_sample(void **state)
+{
+    (void)state;
+    const double rows[5] = {0, 9, -100, 1, -3};
+    double x[5 * 3 * 20], t[100];
+    for (int sp = 0; sp < 2; sp++) {
+        const kl_shape s = sp ? (kl_shape){3, {5, 3, 20}} : (kl_shape){2, {5, 3}};
+        const int inner = sp ? 20 : 1;
+        for (int i = 0; i < 5; i++)
+            for (int j = 0; j < inner; j++) {
+                t[i * inner + j] = j % 3 ? 1 : rows[i];
+                for (int c = 0; c < 3; c++)
+                    x[(i * 3 + c) * inner + j] = t[i * inner + j] == -100 ? NAN : c - 0.1 * j;
+            }
+        for (int m = 0; m < 4; m++) {
+            const kl__xent k = {.smoothing = m & 1 ? 0.1f : 0, .weights = m & 2, .ignore_index = -100};
+            for (int bwd = 0; bwd < 2; bwd++) {
+                rig_case c = case_of(bwd ? &kl__op_xent_bwd : &kl__op_xent, &k, s, false, bwd);
+                c.in[0].fill = c.in[1].fill = RIG_DATA;
+                c.in[0].data = x;
+                c.in[1].data = t;
+                rig_run(&c);
+            }
+        }
+    }
+}
+
+/* A class whose probability is 0 and whose target is 0 adds nothing; one whose target is not 0 an infinity. */
+static void test_minus_infinity(void **state)
+{
+    (void)state;
+    const double inf = INFINITY, x[6] = {-inf, 0, 1, -inf, 2, 3}, t[2] = {1, 2}, on[2] = {1, 0};
+    const kl__xent k = {.ignore_index = -100};
+    rig_case c = case_of(&kl__op_xent, &k, (kl_shape){2, {2, 3}}, false, false);
+    c.in[0] = (rig_input){KL_F32, {2, {2, 3}}, RIG_DATA, 0, 0, x, false};
+    c.in[1].fill = RIG_DATA;
+    c.in[1].data = t;
+    rig_run(&c);
+    c.in[1].data = on;
+    rig_run(&c);
+    rig_case b = case_of(&kl__op_xent_bwd, &k, (kl_shape){2, {2, 3}}, false, true);
+    b.in[0] = c.in[0];
+    b.in[1] = c.in[1];
+    rig_run(&b);
+}
+
+static void test_no_samples_give_zeros(void **state)
+{
+    (void)state;
+    const kl__xent k = {0};
+    rig_case c = case_of(&kl__op_xent, &k, (kl_shape){2, {0, 3}}, false, false);
+    c.tol.kind = RIG_EXACT;
+    rig_run(&c);
+}
+
+static int hard_net(kl_graph *g, kl_node *const *in, kl_node **out)
+{
+    out[0] = kl_softmax_xent(g, in[0], in[1], &(kl_xent_opts){.smoothing = 0.1f, .class_weight = {golden_weights, 3}});
+    return 1;
+}
+static int keras_net(kl_graph *g, kl_node *const *in, kl_node **out)
+{
+    out[0] = kl_softmax_xent(g, in[0], in[1], &(kl_xent_opts){.smoothing = 0.2f, .ignore_index = 1,
+                             .class_weight = {golden_weights, 3}, .compat = KL_KERAS});
+    return 1;
+}
+
+static void test_gradients(void **state)
+{
+    (void)state;
+    const rig_input flat[2] = {{KL_F32, {2, {4, 3}}, RIG_NORMAL, 0, 1, NULL, false},
+                               {KL_I32, {1, {4}}, RIG_INDEX, 0, 3, NULL, true}};
+    const rig_input soft[2] = {flat[0], {KL_F32, {2, {4, 3}}, RIG_UNIFORM, 0, 1, NULL, true}};
+    const rig_input map[2] = {{KL_F32, {3, {2, 3, 5}}, RIG_NORMAL, 0, 1, NULL, false},
+                              {KL_I32, {2, {2, 5}}, RIG_INDEX, 0, 3, NULL, true}};
+    rig_build *const nets[] = {hard_net, keras_net};
+    for (size_t i = 0; i < COUNT(nets); i++) {
+        rig_grad_net("softmax_xent", nets[i], flat, 2, true);
+        rig_grad_net("softmax_xent, soft", nets[i], soft, 2, true);
+        rig_grad_net("softmax_xent, map", nets[i], map, 2, true);
+    }
+    const double sum = 3, weight = 4;
+    rig_grad(&(rig_case){"weighted_mean", &kl__op_weighted_mean, NULL, 2, 0,
+                         {{KL_F32, {0, {0}}, RIG_DATA, 0, 0, &sum, false},
+                          {KL_F32, {0, {0}}, RIG_DATA, 0, 0, &weight, false}}, NULL, {RIG_EXACT, 0}, {0}, NULL});
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    const kl_shape s = {2, {KL_BATCH, 3}};
+    const float bad[3] = {1, -1, 1};
+    const struct { kl_dtype t; kl_shape l; kl_xent_opts o; const char *part; } r[] = {
+        {KL_I32, {2, {KL_BATCH, 3}}, {.name = "loss"}, "softmax_xent \"loss\": labels i32 [N,3] do not fit logits [N,3]"},
+        {KL_F32, {1, {KL_BATCH}}, {.name = "loss"}, "labels f32 [N] do not fit"},
+        {KL_I32, {1, {KL_BATCH}}, {.class_weight = {bad, 2}}, "2 class weights for 3 classes"},
+        {KL_I32, {1, {KL_BATCH}}, {.class_weight = {bad, 3}}, "class weight 1 is -1"},
+        {KL_I32, {1, {KL_BATCH}}, {.smoothing = 1.5f}, "smoothing 1.5 is not in 0..1"},
+    };
+    for (size_t i = 0; i < COUNT(r); i++) {
+        kl_graph *g = kl_graph_create();
+        assert_null(kl_softmax_xent(g, kl_input(g, "x", KL_F32, s), kl_input(g, "t", r[i].t, r[i].l), &r[i].o));
+        if (!strstr(kl_last_error(), r[i].part))
+            fail_msg("\"%s\" does not say \"%s\"", kl_last_error(), r[i].part);
+        kl_graph_destroy(g);
+    }
+}
+
+static void test_fast_variants_ran(void **state)
+{
+    (void)state;
+    if (kl__ctx_caps(ctx)->solo) {
+        assert_true(rig_ran("xent", "solo") > 0);
+        assert_true(rig_ran("xent_bwd", "solo") > 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden_values),
+        cmocka_unit_test(test_ignored_and_unknown_labels),
+        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_backward),
+        cmocka_unit_test(test_nan_per_sample),
+        cmocka_unit_test(test_minus_infinity),
+        cmocka_unit_test(test_no_samples_give_zeros),
+        cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_fast_variants_ran),
+    };
+    ctx = kl_ctx_create(NULL);
+    if (!ctx) {
+        printf("no context: %s\n", kl_last_error());
+        return 1;
+    }
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    kl_ctx_destroy(ctx);
+    return failed;
+}
