@@ -129,32 +129,34 @@ kl_dataset *kl__open_cifar10(const kl__spec *s)
 
 enum { NAMES_MAX = 100 };
 
-/* {fine,coarse}_label_names.txt beside the data, one name a line. NULL where it is not there or has not n names. */
-static char **read_names(const char *file, bool coarse, int n, char **memory)
+/* {fine,coarse}_label_names.txt beside the data, one name a line: points names[n] into fresh memory. A file that is not
+ * there or has not n names is none. */
+static kl_status read_names(const char *file, bool coarse, int n, const char **names, char **memory)
 {
     uint8_t *text = NULL;
     size_t bytes = 0;
     const char *slash = strrchr(file, '/');
     const int dir = slash ? (int)(slash - file + 1) : 0;
     char *path = kl__asprintf("%.*s%s_label_names.txt", dir, file, coarse ? "coarse" : "fine");
-    char **names = kl__calloc(NAMES_MAX, sizeof *names);
     int found = 0;
-    if (path && names && kl__path_exists(path) &&
-        kl__file_read(path, 65536, &text, &bytes) == KL_OK) {
-        for (char *p = (char *)text, *end; found < n && *p; p = end) {
-            size_t len = strcspn(p, "\r\n");
-            end = p + len + strspn(p + len, "\r\n");
-            p[len] = 0;
-            names[found++] = p;
-        }
+    *memory = NULL;
+    if (!path) {
+        return KL_E_MEMORY;
     }
+    const kl_status s = kl__path_exists(path) ? kl__file_read(path, 65536, &text, &bytes) : KL_OK;
     kl__free(path);
-    *memory = (char *)text;
-    if (found == n) {
-        return names;
+    for (char *p = (char *)text, *end; p && found < n && *p; p = end) {
+        const size_t len = strcspn(p, "\r\n");
+        end = p + len + strspn(p + len, "\r\n");
+        p[len] = 0;
+        names[found++] = p;
     }
-    kl__free(names);
-    return NULL;
+    if (found < n) {
+        kl__free(text);
+        text = NULL;
+    }
+    *memory = (char *)text;
+    return s;
 }
 
 kl_dataset *kl__open_cifar100(const kl__spec *s)
@@ -162,7 +164,8 @@ kl_dataset *kl__open_cifar100(const kl__spec *s)
     files f = {.n = 0};
     kl_status st = KL_OK;
     bool coarse = false;
-    char *memory = NULL, **names = NULL;
+    char *memory = NULL;
+    const char *names[NAMES_MAX];
     for (size_t i = 0; st == KL_OK && i < s->n; i++) {
         if (i > 0 && (!strcmp(s->part[i], "fine") || !strcmp(s->part[i], "coarse"))) {
             coarse = s->part[i][0] == 'c';
@@ -174,11 +177,10 @@ kl_dataset *kl__open_cifar100(const kl__spec *s)
     }
     kl__raw r = {.n_classes = coarse ? 20 : 100};
     if (st == KL_OK) {
-        names = read_names(f.path[0], coarse, r.n_classes, &memory);
-        r.names = (const char *const *)names;
+        st = read_names(f.path[0], coarse, r.n_classes, names, &memory);
+        r.names = memory ? names : NULL;
     }
     kl_dataset *d = open_files(&f, st, 2, coarse ? 0 : 1, &r);
-    kl__free(names);
     kl__free(memory);
     return d;
 }

@@ -10,24 +10,28 @@
 
 /* ---- IDX -------------------------------------------------------------------------------------------- */
 
-/* "train-images-idx3-ubyte" has its labels in "train-labels-idx1-ubyte". NULL: no such name, or no such file. */
-static char *labels_beside(const char *images)
+/* "train-images-idx3-ubyte" has its labels in "train-labels-idx1-ubyte". *out NULL: no such name, or no such file. */
+static kl_status labels_beside(const char *images, char **out)
 {
     char *p = kl__strdup(images);
-    char *name = p ? strrchr(p, '/') : NULL;
-    name = name ? name + 1 : p;
-    char *word = name ? strstr(name, "images") : NULL, *idx = word ? strstr(word, "idx3") : NULL;
+    *out = NULL;
+    if (!p) {
+        return KL_E_MEMORY;
+    }
+    char *slash = strrchr(p, '/'), *word = strstr(slash ? slash : p, "images");
+    char *idx = word ? strstr(word, "idx3") : NULL;
     if (word) {
         memcpy(word, "labels", 6);
-        if (idx) {
-            idx[3] = '1';
-        }
-        if (kl__path_exists(p)) {
-            return p;
-        }
     }
-    kl__free(p);
-    return NULL;
+    if (idx) {
+        idx[3] = '1';
+    }
+    if (word && kl__path_exists(p)) {
+        *out = p;
+    } else {
+        kl__free(p);
+    }
+    return KL_OK;
 }
 
 static kl_status idx_paths(const kl__spec *s, char **x, char **y)
@@ -44,8 +48,11 @@ static kl_status idx_paths(const kl__spec *s, char **x, char **y)
     if ((*x = kl__strdup(s->part[0])) == NULL) {
         return KL_E_MEMORY;
     }
-    *y = s->n > 1 ? kl__strdup(s->part[1]) : labels_beside(*x);
-    return s->n == 1 || *y ? KL_OK : KL_E_MEMORY;
+    if (s->n == 1) {
+        return labels_beside(*x, y);
+    }
+    *y = kl__strdup(s->part[1]);
+    return *y ? KL_OK : KL_E_MEMORY;
 }
 
 kl_dataset *kl__open_idx(const kl__spec *s, const char *const *names, int n_classes)

@@ -43,7 +43,7 @@ char *kl__in_folder(const char *dir, const char *name)
     char *plain = kl__asprintf("%s/%s", dir, name);
     if (plain && !kl__path_exists(plain)) {
         char *gz = kl__asprintf("%s.gz", plain);
-        if (gz && kl__path_exists(gz)) {
+        if (!gz || kl__path_exists(gz)) {
             kl__free(plain);
             return gz;
         }
@@ -116,23 +116,27 @@ static kl_dataset *open_with(open_fn *open, const char *spec, const char *rest)
 
 /* ---- bare paths ------------------------------------------------------------------------------------- */
 
-static bool has(const char *dir, const char *name)
-{
-    char *p = kl__in_folder(dir, name);
-    const bool there = p && kl__path_exists(p);
-    kl__free(p);
-    return there;
-}
-
+/* The first kind whose files are in the folder; NULL: out of memory. */
 static open_fn *kind_of_folder(const char *dir)
 {
-    if (has(dir, "train-images-idx3-ubyte") || has(dir, "t10k-images-idx3-ubyte")) {
-        return open_idx;
+    static const struct {
+        const char *file;
+        open_fn *open;
+    } signs[] = {{"train-images-idx3-ubyte", open_idx}, {"t10k-images-idx3-ubyte", open_idx},
+                 {"data_batch_1.bin", kl__open_cifar10}, {"test_batch.bin", kl__open_cifar10},
+                 {"train.bin", kl__open_cifar100},       {"test.bin", kl__open_cifar100}};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
+        char *p = kl__in_folder(dir, signs[i].file);
+        if (!p) {
+            return NULL;
+        }
+        const bool there = kl__path_exists(p);
+        kl__free(p);
+        if (there) {
+            return signs[i].open;
+        }
     }
-    if (has(dir, "data_batch_1.bin") || has(dir, "test_batch.bin")) {
-        return kl__open_cifar10;
-    }
-    return has(dir, "train.bin") || has(dir, "test.bin") ? kl__open_cifar100 : kl__open_folder;
+    return kl__open_folder;
 }
 
 static const char *base_name(const char *path)
@@ -163,13 +167,14 @@ static open_fn *kind_of_file(const char *path)
 static kl_dataset *open_path(const char *path, bool test)
 {
     kl__spec s = {.part = {NULL}, .n = 1, .test = test};
-    open_fn *open = kl__path_is_dir(path) ? kind_of_folder(path) : kind_of_file(path);
-    if (!open) {
+    const bool folder = kl__path_is_dir(path);
+    open_fn *open = folder ? kind_of_folder(path) : kind_of_file(path);
+    if (!open && !folder) {
         kl__fail(KL_E_ARG, "%s: what data this is cannot be told by its name; put idx:, cifar10:, "
                            "cifar100:, csv: or npy: before it", path);
         return NULL;
     }
-    if ((s.text = kl__strdup(path)) == NULL) {
+    if (!open || (s.text = kl__strdup(path)) == NULL) {
         return NULL;
     }
     s.part[0] = s.text;
@@ -223,8 +228,11 @@ kl_dataset *kl_dataset_open(const char *spec)
     }
     const size_t n = strlen(spec);
     const size_t tail = kl__ends(spec, ":test") ? 5 : kl__ends(spec, ":train") ? 6 : 0;
-    char *dir = tail ? kl__strndup(spec, n - tail) : NULL;
-    kl_dataset *d = dir && kl__path_is_dir(dir) ? open_path(dir, tail == 5) : nothing(spec);
+    char *dir = kl__strndup(spec, n - tail);
+    if (!dir) {
+        return NULL;
+    }
+    kl_dataset *d = tail && kl__path_is_dir(dir) ? open_path(dir, tail == 5) : nothing(spec);
     kl__free(dir);
     return d;
 }
