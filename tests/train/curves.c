@@ -89,7 +89,9 @@ static void run(void **state)
     static float x[MAX_X];
     int32_t y[BATCH];
     char text[2048];
-    snprintf(text, sizeof text, c->text, c->loss_args);
+    const char *hole = strstr(c->text, "%s");
+    int head = hole ? (int)(hole - c->text) : (int)strlen(c->text);
+    snprintf(text, sizeof text, "%.*s%s%s", head, c->text, c->loss_args, hole ? hole + 2 : "");
     kl_ctx *ctx = kl_ctx_create(NULL);
     kl_graph *g = kl_graph_parse(text, c->name);
     if (!g)
