@@ -87,9 +87,10 @@ kernel void eltwise_solo(ELT_PARAMS global T *out, ulong out_at, int rows, int r
 {
     const int segments = (inner + segment - 1) / segment;
     const int item = (int)get_global_id(0);
-    const int first = item % segments * segment;
+    const int group = item / segments; /* / and % of one pair make LLVM freeze, which tools lack */
+    const int first = (item - group * segments) * segment;
     const int end = min(inner - first, segment) + first;
-    const int r_first = item / segments * rows_each;
+    const int r_first = group * rows_each;
     const int r_end = min(rows - r_first, rows_each) + r_first;
     for (int r = r_first; r < r_end; r++) {
         global T *to = out + out_at + (ulong)r * inner;
@@ -137,14 +138,14 @@ kernel void eltwise_blocked(ELT_PARAMS global T *out, ulong out_at, int rows, in
     const int r_end = min(rows - r_first, rows_each) + r_first;
     for (int r = r_first; r < r_end; r++) {
         global T *to = out + out_at + (ulong)r * width * VN;
-        const int plane = r / height, row = r % height - ELT_TOP;
+        const int plane = r / height, row = r - plane * height - ELT_TOP;
         if (row < 0 || row >= h) {
             elt_zero(to, width);
             continue;
         }
         elt_zero(to, ELT_LEFT);
         to += ELT_LEFT * VN;
-        const int first = plane % blocks * VN, lanes = min(VN, channels - first);
+        const int first = (plane - plane / blocks * blocks) * VN, lanes = min(VN, channels - first);
         ELT_BLOCK_ROW
         if (lanes == VN) {
             for (int j = 0; j < w * VN; j += VN) {

@@ -136,6 +136,8 @@ bool kl__gemm_available(const kl_ctx *ctx);
 
 /** Binds slot `slot` (all arguments that name it) to a span from the next run on. Retains; no clCreate*. */
 kl_status kl__seq_bind(kl__seq *s, int slot, kl__span span);
+/** What a slot is bound to; false: nothing. */
+bool kl__seq_bound(const kl__seq *s, int slot, kl__span *out);
 size_t kl__seq_count(const kl__seq *s);
 const char *kl__seq_label(const kl__seq *s, size_t i);
 const char *kl__seq_kernel_name(const kl__seq *s, size_t i); /* "copy", "fill", "gemm" for the others */

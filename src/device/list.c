@@ -112,8 +112,7 @@ kl_status kl_device_list(kl_device_info *out, size_t cap, size_t *n)
     return st;
 }
 
-/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name -------------------------------------
- */
+/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name ---- */
 
 static void put_device(kl__text *t, const kl_device_info *d)
 {

@@ -32,7 +32,7 @@ void kl__seq_destroy(kl__seq *s)
     for (size_t i = 0; i < s->n_held; i++)
         kl__mem_release(s->held[i]);
     for (size_t i = 0; i < s->n_slot; i++)
-        kl__mem_release(s->slot[i].mem);
+        kl__mem_release(s->slot[i].span.mem);
     kl__free(s->step);
     kl__free(s->held);
     kl__free(s->use);
@@ -165,32 +165,48 @@ kl_status kl__seq_gemm(kl__seq *s, const char *label, const kl__gemm *g)
 
 /* ---- slots ---- */
 
+kl_status kl__seq_need_slot(kl__seq *s, int slot)
+{
+    if (slot < 0 || slot >= KL__MAX_SLOTS)
+        return kl__fail(KL_E_ARG, "slot %d: slots are 0 to %d", slot, KL__MAX_SLOTS - 1);
+    size_t need = (size_t)slot + 1;
+    if (need <= s->n_slot)
+        return KL_OK;
+    kl_status st = kl__grow(&s->slot, &s->slot_cap, need, sizeof *s->slot);
+    if (st)
+        return st;
+    memset(s->slot + s->n_slot, 0, (need - s->n_slot) * sizeof *s->slot);
+    s->n_slot = need;
+    return KL_OK;
+}
+
 kl_status kl__seq_bind(kl__seq *s, int slot, kl__span span)
 {
-    if (slot < 0 || (size_t)slot >= s->n_slot)
-        return slot < 0 || slot >= KL__MAX_SLOTS
-                   ? kl__fail(KL_E_ARG, "slot %d: slots are 0 to %d", slot, KL__MAX_SLOTS - 1)
-                   : KL_OK; /* no argument names it */
     if (span.mem && span.mem->ctx != s->ctx)
         return kl__fail(KL_E_ARG, "memory of another context is bound to a slot on %s",
                         s->ctx->caps.info.name);
-    kl__slot *b = &s->slot[slot];
-    kl_status st = KL_OK;
-    b->bound = false; /* until all arguments are set: a run between would mix two buffers */
-    for (size_t i = 0; !st && i < s->n_use; i++) {
-        const kl__slot_use *u = &s->use[i];
-        if (u->slot == slot)
-            st = kl__step_set_span(s, &s->step[u->step], u->index,
-                                   (kl__span){span.mem, span.mem ? span.offset + u->offset : 0},
-                                   u->elem);
-    }
+    kl_status st = kl__seq_need_slot(s, slot);
     if (st)
         return st;
-    b->bound = true;
+    kl__slot *b = &s->slot[slot];
+    b->bound = false; /* until all arguments are set: a run between would mix two buffers */
+    for (size_t i = 0; !st && i < s->n_use; i++)
+        if (s->use[i].slot == slot)
+            st = kl__step_set_slot(s, &s->step[s->use[i].step], &s->use[i], span);
+    if (st)
+        return st;
     kl__mem_retain(span.mem);
-    kl__mem_release(b->mem);
-    b->mem = span.mem;
+    kl__mem_release(b->span.mem);
+    *b = (kl__slot){true, span};
     return KL_OK;
+}
+
+bool kl__seq_bound(const kl__seq *s, int slot, kl__span *out)
+{
+    if (slot < 0 || (size_t)slot >= s->n_slot || !s->slot[slot].bound)
+        return false;
+    *out = s->slot[slot].span;
+    return true;
 }
 
 size_t kl__seq_count(const kl__seq *s)

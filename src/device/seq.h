@@ -40,7 +40,7 @@ typedef struct kl__slot_use {
 
 typedef struct kl__slot {
     bool bound;
-    kl__mem *mem;
+    kl__span span; /* retained */
 } kl__slot;
 
 struct kl__seq {
@@ -61,8 +61,9 @@ kl_status kl__step_begin(kl__seq *s, kl__step *t, kl__step_kind kind, const char
 kl_status kl__step_end(kl__seq *s, kl__step *t, kl_status st);
 /** Keeps `m` alive as long as the sequence. */
 kl_status kl__seq_hold(kl__seq *s, kl__mem *m);
-/** Two arguments of the kernel: the pointer, and after it the offset in elements. */
-kl_status kl__step_set_span(kl__seq *s, const kl__step *t, cl_uint index, kl__span span,
-                            uint32_t elem);
+/** Makes sure that there is such a slot. */
+kl_status kl__seq_need_slot(kl__seq *s, int slot);
+/** Sets both arguments of a use: the pointer, and after it the offset in elements. */
+kl_status kl__step_set_slot(kl__seq *s, const kl__step *t, const kl__slot_use *u, kl__span span);
 
 #endif

@@ -21,8 +21,8 @@ static kl_status set_arg(kl__seq *s, const kl__step *t, cl_uint index, size_t by
 }
 
 /* The pointer, and after it the offset in elements. */
-kl_status kl__step_set_span(kl__seq *s, const kl__step *t, cl_uint index, kl__span span,
-                            uint32_t elem)
+static kl_status set_span(kl__seq *s, const kl__step *t, cl_uint index, kl__span span,
+                          uint32_t elem)
 {
     size_t at = span.offset;
     if (!elem || at % elem)
@@ -39,26 +39,23 @@ kl_status kl__step_set_span(kl__seq *s, const kl__step *t, cl_uint index, kl__sp
     return st ? st : set_arg(s, t, index + 1, sizeof elements, &elements);
 }
 
-static kl_status add_use(kl__seq *s, cl_uint index, const kl__arg *a)
+kl_status kl__step_set_slot(kl__seq *s, const kl__step *t, const kl__slot_use *u, kl__span span)
 {
-    if (a->v.slot < 0 || a->v.slot >= KL__MAX_SLOTS)
-        return kl__fail(KL_E_ARG, "slot %d: slots are 0 to %d", a->v.slot, KL__MAX_SLOTS - 1);
-    size_t need = (size_t)a->v.slot + 1;
-    kl_status st = kl__grow(&s->use, &s->use_cap, s->n_use + 1, sizeof *s->use);
-    if (!st && need > s->n_slot) {
-        st = kl__grow(&s->slot, &s->slot_cap, need, sizeof *s->slot);
-        if (!st) {
-            memset(s->slot + s->n_slot, 0, (need - s->n_slot) * sizeof *s->slot);
-            s->n_slot = need;
-        }
-    }
+    if (span.mem)
+        span.offset += u->offset;
+    return set_span(s, t, u->index, span, u->elem);
+}
+
+static kl_status add_use(kl__seq *s, const kl__step *t, cl_uint index, const kl__arg *a)
+{
+    kl_status st = kl__seq_need_slot(s, a->v.slot);
+    if (!st)
+        st = kl__grow(&s->use, &s->use_cap, s->n_use + 1, sizeof *s->use);
     if (st)
         return st;
-    if (s->slot[a->v.slot].bound)
-        return kl__fail(KL_E_ARG, "slot %d is bound already; bind after the last step is added",
-                        a->v.slot);
     s->use[s->n_use++] = (kl__slot_use){s->n, index, a->elem, a->v.slot, a->span.offset};
-    return KL_OK;
+    const kl__slot *b = &s->slot[a->v.slot];
+    return b->bound ? kl__step_set_slot(s, t, &s->use[s->n_use - 1], b->span) : KL_OK;
 }
 
 static kl_status set_args(kl__seq *s, kl__step *t, const kl__launch *l)
@@ -69,13 +66,13 @@ static kl_status set_args(kl__seq *s, kl__step *t, const kl__launch *l)
         const kl__arg *a = &l->arg[i];
         switch (a->kind) {
         case KL__ARG_SPAN:
-            st = kl__step_set_span(s, t, index, a->span, a->elem);
+            st = set_span(s, t, index, a->span, a->elem);
             if (!st && a->span.mem)
                 st = kl__seq_hold(s, a->span.mem);
             index++;
             break;
         case KL__ARG_SLOT:
-            st = add_use(s, index, a);
+            st = add_use(s, t, index, a);
             index++;
             break;
         case KL__ARG_I32:

@@ -179,10 +179,11 @@ static void put_coordinates(kl__text *t, const kl__elt_space *s, int n_dims, con
     }
     if (!need)
         return;
-    kl__put(t, "int q = %s; ", linear);
+    kl__put(t, "const int q%d = %s; ", n_dims - 1, linear);
     for (int d = n_dims - 1; d > 0; d--)
-        kl__put(t, "const int c%d = q %% n%d; q /= n%d; ", d, d, d);
-    kl__put(t, "const int c0 = q; ");
+        kl__put(t, "const int q%d = q%d / n%d, c%d = q%d - q%d * n%d; ", d - 1, d, d, d, d, d - 1,
+                d);
+    kl__put(t, "const int c0 = q0; ");
 }
 
 /* ---- preludes -------------------------------------------------------------------------------- */

@@ -77,11 +77,11 @@ void kl_graph_destroy(kl_graph *g)
 {
     if (!g)
         return;
+    kl__names_free(g); /* its entries lie in the arena */
     for (kl__chunk *c = g->chunks, *next; c; c = next) {
         next = c->next;
         kl__free(c);
     }
-    kl__names_free(g);
     kl__free(g->applies);
     kl__free(g->nodes);
     kl__free(g->outputs);

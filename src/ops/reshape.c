@@ -1,15 +1,17 @@
 /* reshape and flatten: the same bytes under another shape. No launch, no copy. */
 #include "ops/op.h"
 
+#include "base/mem.h"
+
 enum { REST = -2 };
 
-/** Product of the dimensions from `first` on, those below zero left out. */
+/** Product of the dimensions from `first` on, those below zero left out; -1 where it does not fit. */
 static int64_t product(kl_shape s, int first)
 {
     int64_t n = 1;
     for (int i = first; i < s.n_dims; i++)
-        if (s.dim[i] >= 0)
-            n *= s.dim[i];
+        if (s.dim[i] >= 0 && !kl__mul64(n, s.dim[i], &n))
+            return -1;
     return n;
 }
 
@@ -40,7 +42,7 @@ static kl_status reshape_infer(const kl__apply *a, kl__desc *out)
     } else if (rest >= 0) {
         fits = false;
     }
-    if (!fits || have != want)
+    if (!fits || have < 0 || have != want)
         return kl__fail(KL_E_SHAPE, "reshape \"%s\": input %s does not fit shape %s", a->name,
                         kl__shape_str(in, b), kl__shape_str(o->shape, c));
     *out = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = s};

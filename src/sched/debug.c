@@ -77,11 +77,30 @@ static kl_status check_numbers(kl__lane *lane, const kl__apply *a, const kl_node
         kl__convert(v, KL_F64, raw, x->desc.dtype, n);
     for (size_t i = 0; st == KL_OK && i < n; i++)
         if (isnan(v[i]) || (infinite && isinf(v[i])))
-            st = kl__fail(KL_E_NUMERIC, "%s \"%s\" (%s): element %zu of \"%s\" is %s", a->op->name, a->name,
-                          a->variant ? a->variant->name : "", i, x->name, isnan(v[i]) ? "NaN" : "infinite");
+            st = kl__fail(KL_E_NUMERIC, "%s \"%s\"%s%s: element %zu of \"%s\" is %s", a->op->name, a->name,
+                          a->variant ? ", " : "", a->variant ? a->variant->name : "", i, x->name,
+                          isnan(v[i]) ? "NaN" : "infinite");
     kl__free(raw);
     kl__free(v);
     return st;
+}
+
+/** An input that is bad is not its first reader's fault. */
+static kl_status check_inputs(kl__plan *p, kl__lane *lane)
+{
+    for (size_t i = 0; i < p->graph->n_nodes; i++) {
+        kl_node *x = p->graph->nodes[i];
+        kl__span span = {0};
+        if (!kl__is_input(x) || x->place.kind != KL__AT_SLOT || !kl__seq_bound(p->seq, x->place.slot, &span))
+            continue;
+        kl__place was = x->place;
+        x->place = (kl__place){KL__AT_SPAN, span, 0};
+        kl_status st = check_numbers(lane, x->by, x, true);
+        x->place = was;
+        if (st != KL_OK)
+            return st;
+    }
+    return KL_OK;
 }
 
 static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite)
@@ -114,5 +133,6 @@ kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
 
 kl_status kl__debug_find(kl__plan *p, kl__lane *lane)
 {
-    return run_checked(p, lane, true);
+    kl_status st = check_inputs(p, lane);
+    return st == KL_OK ? run_checked(p, lane, true) : st;
 }

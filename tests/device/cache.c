@@ -167,6 +167,14 @@ static void a_driver_with_a_cache_is_not_asked_for_binaries(void **state)
     assert_int_equal(n_files(&names), 0);
 }
 
+static void an_option_that_only_speeds_up_may_be_refused(void **state)
+{
+    (void)state;
+    static const null_device plain = {.no_denorm_option = true};
+    null_cl_setup(&plain, 1, 0);
+    check(use("", 1), 1, 0);
+}
+
 /* ---- one program, many threads ---- */
 
 static void *build_from_thread(void *arg)
@@ -234,6 +242,7 @@ int main(void)
         TEST(a_damaged_entry_is_compiled_anew),
         TEST(a_cache_that_cannot_be_is_no_error),
         TEST(a_driver_with_a_cache_is_not_asked_for_binaries),
+        TEST(an_option_that_only_speeds_up_may_be_refused),
         TEST(threads_share_one_build),
         TEST(a_failed_build_is_told_each_time),
     };

@@ -20,6 +20,7 @@ typedef struct null_device {
     uint64_t memory, max_alloc, local;   /* 0: 4 GiB, 1 GiB, 64 KiB */
     const char *extensions;              /* NULL: "cl_khr_fp64" */
     bool no_compiler, big_endian, unified;
+    bool no_denorm_option; /* -cl-denorms-are-zero gives CL_INVALID_BUILD_OPTIONS */
 } null_device;
 
 /** Forgets all and starts with these devices (n 0, d NULL: one default device). They are not

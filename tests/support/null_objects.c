@@ -275,6 +275,8 @@ static cl_int CL_API_CALL build_program(cl_program p, cl_uint n, const cl_device
                                         void(CL_CALLBACK *f)(cl_program, void *), void *user)
 {
     (void)n, (void)d, (void)f, (void)user;
+    if (N.device[p->context->device->index].no_denorm_option && strstr(options, "-cl-denorms"))
+        return CL_INVALID_BUILD_OPTIONS;
     n_lock();
     bool ok = !strstr(p->source, NULL_CL_BUILD_ERROR);
     free(p->options);
@@ -326,7 +328,7 @@ static cl_kernel CL_API_CALL create_kernel(cl_program p, const char *name, cl_in
 {
     if (!p->built)
         return refused(CL_INVALID_PROGRAM_EXECUTABLE, err);
-    if (!strstr(p->source, name))
+    if (!strstr(p->source, name) && !strstr(p->source, "##")) /* macros may paste names together */
         return refused(CL_INVALID_KERNEL_NAME, err);
     n_lock();
     cl_kernel k = n_new(sizeof *k);
