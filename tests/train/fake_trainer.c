@@ -107,11 +107,13 @@ void fake_load(fake *f, const char *path)
     f->tr.steps = d->steps;
     f->tr.loaded = calloc(d->n, sizeof *f->tr.loaded);
     for (; f->tr.n_loaded < d->n; f->tr.n_loaded++) {
-        f->tr.loaded[f->tr.n_loaded] = (kl_meta){copy(d->key[f->tr.n_loaded]), copy(d->value[f->tr.n_loaded])};
+        f->tr.loaded[f->tr.n_loaded] =
+            (kl_meta){copy(d->key[f->tr.n_loaded]), copy(d->value[f->tr.n_loaded])};
     }
 }
 
-/* ---- the trainer's face -------------------------------------------------------------------------------- */
+/* ---- the trainer's face
+ * -------------------------------------------------------------------------------- */
 
 kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n)
 {
@@ -141,7 +143,8 @@ kl_status kl_trainer_metrics(kl_trainer *tr, kl_metrics *out)
     f->samples = 0;
     f->loss_sum = f->correct = 0;
     if (f->broken_at && tr->steps >= f->broken_at) {
-        return kl__fail(KL_E_NUMERIC, "step %lld: the gradient is not finite", (long long)f->broken_at);
+        return kl__fail(KL_E_NUMERIC, "step %lld: the gradient is not finite",
+                        (long long)f->broken_at);
     }
     return KL_OK;
 }
@@ -160,7 +163,8 @@ kl_status kl_trainer_eval_metrics(kl_trainer *tr, kl_metrics *out)
 {
     fake *f = of(tr);
     if (out) {
-        *out = (kl_metrics){tr->steps, f->eval_samples, f->eval_loss_sum / (double)f->eval_samples, 0.75, 0.5, 0};
+        *out = (kl_metrics){
+            tr->steps, f->eval_samples, f->eval_loss_sum / (double)f->eval_samples, 0.75, 0.5, 0};
     }
     f->eval_samples = 0;
     f->eval_loss_sum = 0;
@@ -186,7 +190,8 @@ kl_status kl_trainer_save(kl_trainer *tr, const char *path, const kl_meta *meta,
     struct file *d = file_at(path, true);
     wipe(d);
     snprintf(d->path, sizeof d->path, "%s", path);
-    snprintf(f->saved[f->n_saves++ % 64], sizeof f->saved[0], "%s@%lld", path, (long long)tr->steps);
+    snprintf(f->saved[f->n_saves++ % 64], sizeof f->saved[0], "%s@%lld", path,
+             (long long)tr->steps);
     d->state = f->state;
     d->steps = tr->steps;
     for (; d->n < n && d->n < KEYS; d->n++) {
@@ -206,7 +211,8 @@ const char *kl__trainer_meta(const kl_trainer *tr, const char *key)
     return NULL;
 }
 
-/* ---- the model's ---------------------------------------------------------------------------------------- */
+/* ---- the model's
+ * ---------------------------------------------------------------------------------------- */
 
 const kl_graph *kl_model_graph(const kl_model *m)
 {

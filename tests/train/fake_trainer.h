@@ -1,23 +1,24 @@
-/* A trainer that keeps a hash of all it was fed instead of parameters, so that "the same training" is one comparison. It
- * stands in for train/trainer.c and for the three functions of a model that kl_fit and kl_evaluate use. */
+/* A trainer that keeps a hash of all it was fed instead of parameters, so that "the same training"
+ * is one comparison. It stands in for train/trainer.c and for the three functions of a model that
+ * kl_fit and kl_evaluate use. */
 #ifndef KL_TESTS_TRAIN_FAKE_TRAINER_H
 #define KL_TESTS_TRAIN_FAKE_TRAINER_H
 
 #include "train/trainer.h"
 
 typedef struct fake {
-    kl_trainer tr;        /* first: this is the kl_trainer that fit is given */
+    kl_trainer tr; /* first: this is the kl_trainer that fit is given */
     kl_model model;
-    uint64_t state;       /* hash of the training so far */
+    uint64_t state; /* hash of the training so far */
     double loss_sum, correct, eval_loss_sum;
     int64_t samples, eval_samples;
     size_t n_metrics, n_saves, n_evals;
-    double val_loss[64];  /* of evaluation pass k at that many epochs' steps */
+    double val_loss[64]; /* of evaluation pass k at that many epochs' steps */
     int64_t steps_per_epoch;
-    int64_t broken_at;    /* step that gives KL_E_NUMERIC; 0: none */
+    int64_t broken_at; /* step that gives KL_E_NUMERIC; 0: none */
     bool full_disk;
     size_t batch_of_step[4096];
-    char saved[64][64];   /* paths, in order of saving */
+    char saved[64][64]; /* paths, in order of saving */
 } fake;
 
 /** A trainer of graph g (kept, not owned), whose model has this seed. */

@@ -41,13 +41,14 @@ static kl_dataset *make_data(size_t n, bool labelled, int n_classes)
     return d;
 }
 
-/* ---- watching ------------------------------------------------------------------------------------------- */
+/* ---- watching
+ * ------------------------------------------------------------------------------------------- */
 
 typedef struct watch {
     int64_t calls, stop_after; /* stops at that many calls; 0: never */
     int n_epochs;
     kl_progress last, epoch[32];
-    bool ordered;              /* steps and epochs went up by one */
+    bool ordered; /* steps and epochs went up by one */
 } watch;
 
 static bool see(void *user, const kl_progress *p)
@@ -67,7 +68,11 @@ static bool see(void *user, const kl_progress *p)
 static kl_fit_opts options(watch *w)
 {
     *w = (watch){.ordered = true};
-    return (kl_fit_opts){.epochs = 4, .batch = BATCH, .progress = see, .user = w, .checkpoint_last = "last",
+    return (kl_fit_opts){.epochs = 4,
+                         .batch = BATCH,
+                         .progress = see,
+                         .user = w,
+                         .checkpoint_last = "last",
                          .checkpoint_best = "best"};
 }
 
@@ -107,7 +112,8 @@ static void restart(bench *b)
     memcpy(t.val_loss, loss, sizeof loss);
 }
 
-/* ---- a whole training ----------------------------------------------------------------------------------- */
+/* ---- a whole training
+ * ----------------------------------------------------------------------------------- */
 
 static void whole(void **state)
 {
@@ -140,7 +146,8 @@ static void whole(void **state)
         assert_true(w.epoch[e].best == (e != 2)); /* 5, 4, 4.5, 3 at the ends: the third is worse */
         assert_true(w.epoch[e].images_per_second > 0);
     }
-    const char *saves[] = {"best@7", "last@7", "best@14", "last@14", "last@21", "best@28", "last@28"};
+    const char *saves[] = {"best@7",  "last@7",  "best@14", "last@14",
+                           "last@21", "best@28", "last@28"};
     assert_int_equal(t.n_saves, 7);
     for (size_t i = 0; i < 7; i++) {
         assert_string_equal(t.saved[i], saves[i]);
@@ -173,7 +180,8 @@ static void last_batch_left_out(void **state)
     end(&b);
 }
 
-/* Stopped after any number of callbacks, loaded and resumed, it ends as the one that was never stopped. */
+/* Stopped after any number of callbacks, loaded and resumed, it ends as the one that was never
+ * stopped. */
 static void resume_anywhere(void **state)
 {
     (void)state;
@@ -234,7 +242,8 @@ static void resume_often(void **state)
     end(&b);
 }
 
-/* checkpoint_every: by updates, across epochs, and at the end. What it left resumes without a cancel. */
+/* checkpoint_every: by updates, across epochs, and at the end. What it left resumes without a
+ * cancel. */
 static void checkpoint_every(void **state)
 {
     (void)state;
@@ -310,14 +319,16 @@ static void early_stopping(void **state)
     end(&b);
 }
 
-/* ---- refusals ------------------------------------------------------------------------------------------- */
+/* ---- refusals
+ * ------------------------------------------------------------------------------------------- */
 
-static void refuses(kl_status want, const char *part, kl_dataset *train, kl_dataset *val, kl_fit_opts o)
+static void refuses(kl_status want, const char *part, kl_dataset *train, kl_dataset *val,
+                    kl_fit_opts o)
 {
     const kl_status s = kl_fit(&t.tr, train, val, &o);
     if (s != want || !strstr(kl_last_error(), part)) {
-        fail_msg("%s with \"%s\" expected, got %s: \"%s\"", kl_status_name(want), part, kl_status_name(s),
-                 kl_last_error());
+        fail_msg("%s with \"%s\" expected, got %s: \"%s\"", kl_status_name(want), part,
+                 kl_status_name(s), kl_last_error());
     }
     assert_int_equal(t.tr.steps, 0);
     assert_int_equal(t.n_saves, 0);
@@ -332,7 +343,8 @@ static void refusals(void **state)
     const kl_fit_opts o = options(&w);
     kl_fit_opts p = o;
     p.batch = N + 1;
-    refuses(KL_E_ARG, "a batch of 51 is larger than the training data, 50 samples", b.train, b.val, p);
+    refuses(KL_E_ARG, "a batch of 51 is larger than the training data, 50 samples", b.train, b.val,
+            p);
     p.batch = -8;
     refuses(KL_E_ARG, "batch -8", b.train, b.val, p);
     p = o;
@@ -360,7 +372,8 @@ static void refusals(void **state)
     kl_dataset *odd = kl_dataset_from_memory(x, y, 2, other, 3);
     p = o;
     p.batch = 1;
-    refuses(KL_E_SHAPE, "no input of the graph takes samples [2,2]; \"image\" is [N,1,2,3]", odd, NULL, p);
+    refuses(KL_E_SHAPE, "no input of the graph takes samples [2,2]; \"image\" is [N,1,2,3]", odd,
+            NULL, p);
     refuses(KL_E_SHAPE, "validation: no input", b.train, odd, o);
     t.model.real = KL_F64;
     refuses(KL_E_UNSUPPORTED, "this one computes in f64", b.train, NULL, o);
@@ -406,11 +419,13 @@ static void resume_with_other_data(void **state)
     end(&b);
 }
 
-/* ---- which inputs ---------------------------------------------------------------------------------------- */
+/* ---- which inputs
+ * ---------------------------------------------------------------------------------------- */
 
 static kl_graph *parse(kl_dtype dtype, const char *const *names, size_t n, bool flat)
 {
-    const kl_shape image = {4, {KL_BATCH, 1, 2, 3}}, rows = {2, {KL_BATCH, PER}}, label = {1, {KL_BATCH}};
+    const kl_shape image = {4, {KL_BATCH, 1, 2, 3}}, rows = {2, {KL_BATCH, PER}},
+                   label = {1, {KL_BATCH}};
     kl_graph *g = kl_graph_create();
     for (size_t i = 0; i < n; i++) {
         kl_input(g, names[i], dtype, dtype == KL_I32 ? label : flat ? rows : image);
@@ -437,7 +452,8 @@ static void inputs(void **state)
     bench b;
     kl__feed f;
     begin(&b);
-    const char *one[] = {"pixels"}, *two[] = {"a", "x"}, *odd[] = {"a", "b"}, *labels[] = {"weights", "y"};
+    const char *one[] = {"pixels"}, *two[] = {"a", "x"}, *odd[] = {"a", "b"},
+               *labels[] = {"weights", "y"};
     kl_graph *g = parse(KL_F32, one, 1, false);
     assert_int_equal(found(g, b.train, &f), KL_OK);
     assert_string_equal(f.x, "pixels");
@@ -464,7 +480,8 @@ static void inputs(void **state)
     end(&b);
 }
 
-/* ---- evaluation ------------------------------------------------------------------------------------------- */
+/* ---- evaluation
+ * ------------------------------------------------------------------------------------------- */
 
 static kl_graph *scoring_graph(const char *name, int k)
 {
@@ -491,7 +508,8 @@ static void evaluate(void **state)
     end(&b);
 }
 
-/* Class of sample i is i mod 3, the fake's score floor(x[0]) mod 3, and x[0] is i: all right, each sample once. */
+/* Class of sample i is i mod 3, the fake's score floor(x[0]) mod 3, and x[0] is i: all right, each
+ * sample once. */
 static void evaluate_classes(void **state)
 {
     (void)state;
@@ -528,7 +546,8 @@ static void too_many_classes(void **state)
     begin(&b);
     kl_graph *g = scoring_graph("logits", 2);
     assert_int_equal(found(g, b.train, &f), KL_E_SHAPE);
-    assert_non_null(strstr(kl_last_error(), "the data has 3 classes, the model's output \"logits\" 2"));
+    assert_non_null(
+        strstr(kl_last_error(), "the data has 3 classes, the model's output \"logits\" 2"));
     kl_graph_destroy(g);
     t.model.graph = b.g;
     end(&b);
