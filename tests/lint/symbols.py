@@ -18,7 +18,8 @@ popen printf vprintf puts putchar perror putc fputc fputs fprintf vfprintf fwrit
 __fprintf_chk __vfprintf_chk setlocale srand rand random srandom strtok strerror gmtime localtime putenv unsetenv
 chdir umask gets strcpy strcat sprintf vsprintf __sprintf_chk __strcpy_chk fopen fdopen tmpfile tmpnam'''.split()
 ONLY = {
-    'malloc realloc free calloc posix_memalign aligned_alloc strdup strndup asprintf vasprintf': {'base_mem'},
+    'malloc realloc calloc posix_memalign aligned_alloc strdup strndup asprintf vasprintf': {'base_mem'},
+    'free': {'base_mem', 'io_safetensors_write'},  # there jansson's text, which jansson allocated
     'open open64 openat write rename unlink fsync fdatasync': {'base_vfs'},
     'pthread_create pthread_join pthread_mutex_lock pthread_cond_wait': {'base_thread'},
     'setenv': {'device_env'},  # kl_env_prepare, which programs call and the library never does
@@ -51,7 +52,7 @@ def objects(archive):
     for line in nm(archive).splitlines():
         m = re.match(r'.*\[(.*)\.o\]:$', line)
         if m:
-            here = out.setdefault(re.sub(r'^src_|\.c$', '', m.group(1)), [])
+            here = out.setdefault(re.sub(r'^src_|\.c$', '', m.group(1).split('/')[-1]), [])
         elif line.strip():
             here.append(tuple(line.split()[:2]))
     return out
