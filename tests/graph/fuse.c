@@ -203,8 +203,9 @@ static void write_span(kl__span at, const void *src, size_t bytes)
         fail_msg("%s", kl_last_error());
 }
 
-/** Fills inputs and parameters with the same numbers for the same names, and computes output `name`. Caller frees. */
-static float *computed(kl_graph *g, bool fuse, const char *name, size_t *n)
+/** Fills inputs and parameters with the same numbers for the same names, and computes all outputs, one after the other.
+ *  Takes g over; caller frees. */
+static float *computed(kl_graph *g, bool fuse, size_t *n)
 {
     kl__mem *held[64];
     int n_held = 0;
@@ -230,11 +231,16 @@ static float *computed(kl_graph *g, bool fuse, const char *name, size_t *n)
     kl__plan *p = kl__plan_create(ctx, g, &(kl__plan_opts){.no_fuse = !fuse});
     if (!p || kl__plan_run(p, kl__ctx_lane(ctx, KL__COMPUTE)) != KL_OK)
         fail_msg("%s", kl_last_error());
-    const kl_node *y = kl_graph_output(p->graph, name);
-    *n = (size_t)kl_shape_count(y->desc.shape);
-    float *v = malloc((*n + 1) * sizeof *v);
-    if (kl__lane_read(kl__ctx_lane(ctx, KL__COMPUTE), y->place.span, v, *n * sizeof *v, NULL) != KL_OK)
-        fail_msg("%s", kl_last_error());
+    float *v = NULL;
+    *n = 0;
+    for (size_t i = 0; i < p->graph->n_outputs; i++) {
+        const kl_node *y = p->graph->outputs[i].node;
+        size_t m = (size_t)kl_shape_count(y->desc.shape);
+        v = realloc(v, (*n + m + 1) * sizeof *v);
+        if (kl__lane_read(kl__ctx_lane(ctx, KL__COMPUTE), y->place.span, v + *n, m * sizeof *v, NULL) != KL_OK)
+            fail_msg("%s", kl_last_error());
+        *n += m;
+    }
     kl__plan_destroy(p);
     while (n_held > 0)
         kl__mem_release(held[--n_held]);
@@ -242,17 +248,17 @@ static float *computed(kl_graph *g, bool fuse, const char *name, size_t *n)
 }
 
 /** The largest of them. */
-static double same_numbers(kl_graph *apart, kl_graph *together, const char *name)
+static double same_numbers(kl_graph *apart, kl_graph *together)
 {
     size_t n, m;
-    float *a = computed(apart, false, name, &n), *b = computed(together, true, name, &m);
+    float *a = computed(apart, false, &n), *b = computed(together, true, &m);
     double most = 0;
     assert_int_equal(n, m);
     for (size_t i = 0; i < n; i++)
         most = fmax(most, fabs((double)a[i]));
     for (size_t i = 0; i < n; i++)
         if (!(fabs((double)a[i] - (double)b[i]) <= 2e-6 * most) && !(isnan(a[i]) && isnan(b[i])))
-            fail_msg("%s[%zu]: %.9g apart, %.9g fused", name, i, (double)a[i], (double)b[i]);
+            fail_msg("element %zu: %.9g apart, %.9g fused", i, (double)a[i], (double)b[i]);
     free(a);
     free(b);
     return most;
@@ -326,19 +332,15 @@ static void random_graphs_give_the_same_numbers(void **state)
     int fused = 0;
     double sum = 0;
     (void)state;
-    for (uint64_t seed = 0; seed < 12; seed++) {
+    for (uint64_t seed = 0; seed < 8; seed++) {
         kl_graph *g = random_graph(seed);
         assert_int_equal(kl__graph_fuse(g), KL_OK);
         well_formed(g);
         fused += count(g, "fused");
         kl_graph_destroy(g);
-        for (int i = 0; i < 3; i++) {
-            char name[8];
-            snprintf(name, sizeof name, "y%d", i);
-            sum += same_numbers(random_graph(seed), random_graph(seed), name);
-        }
+        sum += same_numbers(random_graph(seed), random_graph(seed));
     }
-    assert_true(fused > 24 && sum > 1);
+    assert_true(fused > 16 && sum > 1);
 }
 
 static kl_graph *training_step(const char *gradient_of)
@@ -368,9 +370,8 @@ static void a_training_step_gives_the_same_numbers(void **state)
     assert_int_equal(kl__graph_fuse(g), KL_OK);
     assert_true(count(g, "fused") >= 2);
     kl_graph_destroy(g);
-    assert_true(same_numbers(training_step("c1.weight"), training_step("c1.weight"), "d") > 0);
-    assert_true(same_numbers(training_step("b2.bias"), training_step("b2.bias"), "d") > 0);
-    assert_true(same_numbers(training_step("fc.weight"), training_step("fc.weight"), "loss") > 0);
+    assert_true(same_numbers(training_step("c1.weight"), training_step("c1.weight")) > 0);
+    assert_true(same_numbers(training_step("b2.bias"), training_step("b2.bias")) > 0);
 }
 
 /* ---- folding --------------------------------------------------------------------------------------------------- */
@@ -394,8 +395,9 @@ static void constants_are_computed_once(void **state)
     for (size_t i = 0; i < g->n_nodes; i++)
         assert_int_equal(g->nodes[i]->place.kind, KL__NOWHERE);
     size_t n;
-    float *z = computed(g, true, "z", &n);
-    assert_int_equal(n, 4);
+    float *z = computed(g, true, &n);
+    assert_int_equal(n, 8);
+    assert_true(z[4] == 121 && z[7] == 576);
     free(z);
 }
 
