@@ -1,5 +1,5 @@
-/* Layout assignment: every apply gets the storage that its variant asks for, with as few reorders as values and layouts
- * need, on nets and on random graphs of made-up ops. No device is needed. */
+/* Layout assignment: every apply gets the storage that its variant asks for, with as few reorders
+ * as values and layouts need, on nets and on random graphs of made-up ops. No device is needed. */
 #include "base/rng.h"
 #include "graph/graph.h"
 
@@ -10,9 +10,18 @@
 
 static kl__caps cpu_caps(void)
 {
-    kl__caps c = {.cpu = true, .solo = true, .vector = 16, .max_group = 4096, .max_item = {4096, 4096, 4096},
-                  .max_alloc = 1u << 30, .compute_units = 2, .l1_bytes = 32768, .l2_bytes = 1 << 20,
-                  .local_bytes = 1 << 20, .constant_bytes = 1 << 20, .align_bytes = 128};
+    kl__caps c = {.cpu = true,
+                  .solo = true,
+                  .vector = 16,
+                  .max_group = 4096,
+                  .max_item = {4096, 4096, 4096},
+                  .max_alloc = 1u << 30,
+                  .compute_units = 2,
+                  .l1_bytes = 32768,
+                  .l2_bytes = 1 << 20,
+                  .local_bytes = 1 << 20,
+                  .constant_bytes = 1 << 20,
+                  .align_bytes = 128};
     strcpy(c.info.name, "made up");
     return c;
 }
@@ -44,17 +53,20 @@ static int check(const kl_graph *g, const kl__caps *caps)
             a->variant->layouts(a, caps, want, want + a->n_in);
         for (int k = 0; k < a->n_in; k++)
             if (!kl__layout_equal(&a->in[k]->desc.layout, &want[k]))
-                fail_msg("%s \"%s\": input %d is not stored as %s wants it", a->op->name, a->name, k, a->variant->name);
+                fail_msg("%s \"%s\": input %d is not stored as %s wants it", a->op->name, a->name,
+                         k, a->variant->name);
         for (int k = 0; k < a->n_out; k++)
             if (!kl__layout_equal(&a->out[k]->desc.layout, &want[a->n_in + k]))
-                fail_msg("%s \"%s\": output %d is not what %s stores", a->op->name, a->name, k, a->variant->name);
+                fail_msg("%s \"%s\": output %d is not what %s stores", a->op->name, a->name, k,
+                         a->variant->name);
         if (!is_reorder(a))
             continue;
         reorders++;
         assert_false(kl__layout_equal(&a->in[0]->desc.layout, &a->out[0]->desc.layout));
         for (size_t j = 0; j < i; j++) /* one value, one layout: once */
             if (is_reorder(g->applies[j]) && g->applies[j]->in[0] == a->in[0])
-                assert_false(kl__layout_equal(&g->applies[j]->out[0]->desc.layout, &a->out[0]->desc.layout));
+                assert_false(
+                    kl__layout_equal(&g->applies[j]->out[0]->desc.layout, &a->out[0]->desc.layout));
     }
     for (size_t i = 0; i < g->n_outputs; i++)
         assert_int_equal(g->outputs[i].node->desc.layout.kind, KL__PLAIN);
@@ -69,10 +81,12 @@ static kl_graph *training_graph(void)
     static const char text[] =
         "image = input(shape=[N,3,16,16])\nlabel = input(shape=[N], dtype=i32)\n"
         "c1 = conv2d(image, filters=32, kernel=3, pad=same)\nb1 = batchnorm(c1)\nr1 = relu(b1)\n"
-        "c2 = conv2d(r1, filters=32, kernel=3, pad=same)\ns = add(c2, r1)\nr2 = relu(s)\np = maxpool2d(r2, window=2)\n"
+        "c2 = conv2d(r1, filters=32, kernel=3, pad=same)\ns = add(c2, r1)\nr2 = relu(s)\np = "
+        "maxpool2d(r2, window=2)\n"
         "c3 = conv2d(p, filters=64, kernel=3, pad=same)\nr3 = relu(c3)\nfc = dense(r3, units=10)\n"
         "l = softmax_xent(fc, label)\noutput loss = l\noutput r1 = r1\n";
-    kl_graph *user = kl_graph_parse(text, NULL), *g = kl__graph_lower(user, 8, true, KL_F32, NULL, 0);
+    kl_graph *user = kl_graph_parse(text, NULL),
+             *g = kl__graph_lower(user, 8, true, KL_F32, NULL, 0);
     kl_node *wrt[16], *dx[16];
     size_t n = 0;
     if (!g)
@@ -141,7 +155,7 @@ static void a_variant_that_is_not_there_is_refused(void **state)
     kl_graph_destroy(g);
 }
 
-/* ---- made-up ops with layouts of their own --------------------------------------------------------------------- */
+/* ---- made-up ops with layouts of their own ----------------------------------------------- */
 static kl__rng rng;
 static uint64_t draws;
 
@@ -157,7 +171,9 @@ typedef struct fake {
 
 static kl__layout layout_of(uint32_t bits, int i)
 {
-    static const kl__layout all[] = {{KL__PLAIN, 0, {0}}, {KL__NCHWC, 16, {0}}, {KL__NCHWC, 16, {1, 1, 1, 1}},
+    static const kl__layout all[] = {{KL__PLAIN, 0, {0}},
+                                     {KL__NCHWC, 16, {0}},
+                                     {KL__NCHWC, 16, {1, 1, 1, 1}},
                                      {KL__NCHWC, 16, {0, 1, 2, 0}}};
     return all[bits >> (2 * (i % 16)) & 3];
 }
@@ -192,9 +208,14 @@ static const kl__variant fakes[] = {
     {.name = "ref"},
     {.name = NULL},
 };
-static const kl__op fake_op = {.name = "fake", .max_in = -1, .n_out = 0, .attrs_bytes = sizeof(fake), .infer = infer,
+static const kl__op fake_op = {.name = "fake",
+                               .max_in = -1,
+                               .n_out = 0,
+                               .attrs_bytes = sizeof(fake),
+                               .infer = infer,
                                .variants = fakes};
-static const kl__op fake_view = {.name = "view", .min_in = 1, .max_in = 1, .n_out = 1, .flags = KL__OP_VIEW, .infer = infer};
+static const kl__op fake_view = {
+    .name = "view", .min_in = 1, .max_in = 1, .n_out = 1, .flags = KL__OP_VIEW, .infer = infer};
 
 static void random_graphs_are_consistent(void **state)
 {
@@ -211,8 +232,9 @@ static void random_graphs_are_consistent(void **state)
             int n_in = below(30) ? 1 + below(4) : 33; /* also past the small buffer */
             for (int j = 0; j < n_in; j++)
                 in[j] = g->nodes[below((int)g->n_nodes)];
-            assert_non_null(below(5) ? kl__apply_new_n(g, &fake_op, NULL, in, n_in, 1 + below(3), &f)
-                                     : kl__apply_new(g, &fake_view, NULL, in, 1, NULL));
+            assert_non_null(below(5)
+                                ? kl__apply_new_n(g, &fake_op, NULL, in, n_in, 1 + below(3), &f)
+                                : kl__apply_new(g, &fake_view, NULL, in, 1, NULL));
         }
         kl_output(g, "a", g->nodes[below((int)g->n_nodes)]);
         kl_output(g, "b", g->nodes[g->n_nodes - 1]);
