@@ -1,8 +1,8 @@
 /* Optimizers: ops that overwrite arenas in place. Inputs: w, g, states..., groups u8 [P/64], table
  * f32 [n,4] (rows: learning-rate factor, weight decay, trained, 0), weight f32 [1] (g is divided by
- * it), clip f32 [2] (clip[1]
- * multiplies g; where clip[0], the norm, is not finite nothing moves). Outputs: w, states..., each
- * on its input's bytes. The learning rate and p come from the step block. */
+ * it), clip f32 [2] (clip[1] multiplies g; where clip[0], the norm, is not finite nothing moves).
+ * Outputs: w, states..., each on its input's bytes. The learning rate and p come from the step
+ * block. */
 #ifndef KL_OPS_OPTIM_H
 #define KL_OPS_OPTIM_H
 
