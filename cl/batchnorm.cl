@@ -1,13 +1,15 @@
-/* Batch normalisation for any device, T in float or double: statistics and backward sums by one group per channel (two
- * passes over the channel, tree sums), application by one item per element. Memory-bound: statistics read x twice (the
- * second time from cache where a channel fits), application reads x and writes y. */
+/* Batch normalisation for any device, T in float or double: statistics and backward sums by one
+ * group per channel (two passes over the channel, tree sums), application by one item per element.
+ * Memory-bound: statistics read x twice (the second time from cache where a channel fits),
+ * application reads x and writes y. */
 #include "norm_vec.cl"
 
 /* Element j of channel c: j counts over N and HW. */
 #define AT(j) (((size_t)((j) / HW) * C + c) * HW + (j) % HW)
 
-kernel void bn_stats_ref(global const T *x, ulong x_at, global T *mean, ulong mean_at, global T *var, ulong var_at,
-                         global T *kept, ulong kept_at, int N, int C, int HW, int biased)
+kernel void bn_stats_ref(global const T *x, ulong x_at, global T *mean, ulong mean_at,
+                         global T *var, ulong var_at, global T *kept, ulong kept_at, int N, int C,
+                         int HW, int biased)
 {
     local T s[LS];
     const int c = (int)get_group_id(0), i = (int)get_local_id(0), count = N * HW;
@@ -31,9 +33,10 @@ kernel void bn_stats_ref(global const T *x, ulong x_at, global T *mean, ulong me
 }
 
 /* y = (x - mean) / sqrt(var + eps) w + b; has: 1 w, 2 b. */
-kernel void bn_apply_ref(global const T *x, ulong x_at, global const T *mean, ulong mean_at, global const T *var,
-                         ulong var_at, global const T *w, ulong w_at, global const T *b, ulong b_at, global T *y,
-                         ulong y_at, int count, int C, int HW, float eps, int has)
+kernel void bn_apply_ref(global const T *x, ulong x_at, global const T *mean, ulong mean_at,
+                         global const T *var, ulong var_at, global const T *w, ulong w_at,
+                         global const T *b, ulong b_at, global T *y, ulong y_at, int count, int C,
+                         int HW, float eps, int has)
 {
     const size_t i = get_global_id(0);
     if (i >= (size_t)count)
@@ -44,9 +47,10 @@ kernel void bn_apply_ref(global const T *x, ulong x_at, global const T *mean, ul
 }
 
 /* dw = sum of dy (x - mean) / sqrt(var + eps), db = sum of dy. */
-kernel void bn_bwd_sums_ref(global const T *x, ulong x_at, global const T *dy, ulong dy_at, global const T *mean,
-                            ulong mean_at, global const T *var, ulong var_at, global T *dw, ulong dw_at,
-                            global T *db, ulong db_at, int N, int C, int HW, float eps)
+kernel void bn_bwd_sums_ref(global const T *x, ulong x_at, global const T *dy, ulong dy_at,
+                            global const T *mean, ulong mean_at, global const T *var, ulong var_at,
+                            global T *dw, ulong dw_at, global T *db, ulong db_at, int N, int C,
+                            int HW, float eps)
 {
     local T s[LS];
     const int c = (int)get_group_id(0), i = (int)get_local_id(0), count = N * HW;
@@ -67,11 +71,13 @@ kernel void bn_bwd_sums_ref(global const T *x, ulong x_at, global const T *dy, u
     }
 }
 
-/* dx = w / sqrt(var + eps) (dy - db / n - xhat dw / n); frozen statistics: the first factor times dy. */
-kernel void bn_bwd_ref(global const T *x, ulong x_at, global const T *dy, ulong dy_at, global const T *mean,
-                       ulong mean_at, global const T *var, ulong var_at, global const T *w, ulong w_at,
-                       global const T *dw, ulong dw_at, global const T *db, ulong db_at, global T *dx, ulong dx_at,
-                       int count, int C, int HW, int n, float eps, int has, int frozen)
+/* dx = w / sqrt(var + eps) (dy - db / n - xhat dw / n); frozen statistics: the first factor times
+ * dy. */
+kernel void bn_bwd_ref(global const T *x, ulong x_at, global const T *dy, ulong dy_at,
+                       global const T *mean, ulong mean_at, global const T *var, ulong var_at,
+                       global const T *w, ulong w_at, global const T *dw, ulong dw_at,
+                       global const T *db, ulong db_at, global T *dx, ulong dx_at, int count, int C,
+                       int HW, int n, float eps, int has, int frozen)
 {
     const size_t i = get_global_id(0);
     if (i >= (size_t)count)

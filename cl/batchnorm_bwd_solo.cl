@@ -1,13 +1,15 @@
-/* Backward of batch normalisation for CPU-like devices: one pass for the two sums per channel, one that writes dx; one
- * work-item per group, vectors along HW (rows) or along C for [N,C] (cols). Bound: memory bandwidth (reads x and dy
- * twice, the second time from cache where they fit; writes dx). */
+/* Backward of batch normalisation for CPU-like devices: one pass for the two sums per channel, one
+ * that writes dx; one work-item per group, vectors along HW (rows) or along C for [N,C] (cols).
+ * Bound: memory bandwidth (reads x and dy twice, the second time from cache where they fit; writes
+ * dx). */
 #include "norm_vec.cl"
 
-/* dw = sum of dy (x - mean) / sqrt(var + eps), db = sum of dy; vectors are folded every `chunk` rows. */
+/* dw = sum of dy (x - mean) / sqrt(var + eps), db = sum of dy; vectors are folded every `chunk`
+ * rows. */
 kernel void bn_bwd_sums_rows(global const float *x, ulong x_at, global const float *dy, ulong dy_at,
-                             global const float *mean, ulong mean_at, global const float *var, ulong var_at,
-                             global float *dw, ulong dw_at, global float *db, ulong db_at, int N, int C, int HW,
-                             int chunk, float eps)
+                             global const float *mean, ulong mean_at, global const float *var,
+                             ulong var_at, global float *dw, ulong dw_at, global float *db,
+                             ulong db_at, int N, int C, int HW, int chunk, float eps)
 {
     const int c = (int)get_global_id(0);
     const float mu = mean[mean_at + c];
@@ -44,9 +46,9 @@ kernel void bn_bwd_sums_rows(global const float *x, ulong x_at, global const flo
 }
 
 kernel void bn_bwd_sums_cols(global const float *x, ulong x_at, global const float *dy, ulong dy_at,
-                             global const float *mean, ulong mean_at, global const float *var, ulong var_at,
-                             global float *dw, ulong dw_at, global float *db, ulong db_at, int N, int C, int chunk,
-                             float eps)
+                             global const float *mean, ulong mean_at, global const float *var,
+                             ulong var_at, global float *dw, ulong dw_at, global float *db,
+                             ulong db_at, int N, int C, int chunk, float eps)
 {
     const int c = (int)get_global_id(0) * VN, lanes = min(VN, C - c);
     const VF mu = VLDN(mean + mean_at + c, lanes, 0);
@@ -66,12 +68,13 @@ kernel void bn_bwd_sums_cols(global const float *x, ulong x_at, global const flo
     vstore_tail(s1, db + db_at + c, lanes);
 }
 
-/* dx = k (dy - m - (x - mean) q): k = w r, m = db / n, q = r dw / n, r = 1 / sqrt(var + eps). Frozen: k dy. */
+/* dx = k (dy - m - (x - mean) q): k = w r, m = db / n, q = r dw / n, r = 1 / sqrt(var + eps).
+ * Frozen: k dy. */
 kernel void bn_bwd_rows(global const float *x, ulong x_at, global const float *dy, ulong dy_at,
-                        global const float *mean, ulong mean_at, global const float *var, ulong var_at,
-                        global const float *w, ulong w_at, global const float *dw, ulong dw_at,
-                        global const float *db, ulong db_at, global float *dx, ulong dx_at, int N, int C, int HW,
-                        int span, float eps, int has, int frozen)
+                        global const float *mean, ulong mean_at, global const float *var,
+                        ulong var_at, global const float *w, ulong w_at, global const float *dw,
+                        ulong dw_at, global const float *db, ulong db_at, global float *dx,
+                        ulong dx_at, int N, int C, int HW, int span, float eps, int has, int frozen)
 {
     const int c = (int)get_global_id(0), n0 = (int)get_global_id(1) * span, n1 = min(N, n0 + span);
     const float r = 1 / sqrt(var[var_at + c] + eps), k = (has & 1 ? w[w_at + c] : 1) * r;
@@ -97,17 +100,19 @@ kernel void bn_bwd_rows(global const float *x, ulong x_at, global const float *d
 }
 
 kernel void bn_bwd_cols(global const float *x, ulong x_at, global const float *dy, ulong dy_at,
-                        global const float *mean, ulong mean_at, global const float *var, ulong var_at,
-                        global const float *w, ulong w_at, global const float *dw, ulong dw_at,
-                        global const float *db, ulong db_at, global float *dx, ulong dx_at, int N, int C, int span,
-                        float eps, int has, int frozen)
+                        global const float *mean, ulong mean_at, global const float *var,
+                        ulong var_at, global const float *w, ulong w_at, global const float *dw,
+                        ulong dw_at, global const float *db, ulong db_at, global float *dx,
+                        ulong dx_at, int N, int C, int span, float eps, int has, int frozen)
 {
     const int c = (int)get_global_id(0) * VN, lanes = min(VN, C - c);
     const int n0 = (int)get_global_id(1) * span, n1 = min(N, n0 + span);
     const VF one = (VF)1;
     const VF r = one / sqrt(VLDN(var + var_at + c, lanes, 1) + eps);
-    const VF k = (has & 1 ? VLDN(w + w_at + c, lanes, 0) : one) * r, mu = VLDN(mean + mean_at + c, lanes, 0);
-    const VF m = VLDN(db + db_at + c, lanes, 0) / (float)N, q = r * VLDN(dw + dw_at + c, lanes, 0) / (float)N;
+    const VF k = (has & 1 ? VLDN(w + w_at + c, lanes, 0) : one) * r,
+             mu = VLDN(mean + mean_at + c, lanes, 0);
+    const VF m = VLDN(db + db_at + c, lanes, 0) / (float)N,
+             q = r * VLDN(dw + dw_at + c, lanes, 0) / (float)N;
     for (int n = n0; n < n1; n++) {
         const size_t at = (size_t)n * C + c;
         VF d = VLDN(dy + dy_at + at, lanes, 0);

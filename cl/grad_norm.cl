@@ -1,13 +1,15 @@
-/* Global L2 norm of g / weight over the trained groups of an arena, and the factor that clips it: chunks of blocks of 64
- * give one partial sum each, one group adds those in fixed order. Bound: memory, 4 bytes per gradient. */
+/* Global L2 norm of g / weight over the trained groups of an arena, and the factor that clips it:
+ * chunks of blocks of 64 give one partial sum each, one group adds those in fixed order. Bound:
+ * memory, 4 bytes per gradient. */
 #include "norm_vec.cl"
 
 #define BLOCKS 64 /* blocks of 64 per partial sum: 4096 gradients */
 
 /* One group per chunk. */
-kernel void grad_norm_ref(global const T *g, ulong g_at, global const uchar *groups, ulong groups_at,
-                          global const T *table, ulong table_at, global const T *weight, ulong weight_at,
-                          global T *part, ulong part_at, int P)
+kernel void grad_norm_ref(global const T *g, ulong g_at, global const uchar *groups,
+                          ulong groups_at, global const T *table, ulong table_at,
+                          global const T *weight, ulong weight_at, global T *part, ulong part_at,
+                          int P)
 {
     local T s[LS];
     const int b0 = (int)get_group_id(0) * BLOCKS, b1 = min(P / 64, b0 + BLOCKS);
@@ -23,9 +25,10 @@ kernel void grad_norm_ref(global const T *g, ulong g_at, global const uchar *gro
         part[part_at + get_group_id(0)] = sum;
 }
 
-kernel void grad_norm_solo(global const float *g, ulong g_at, global const uchar *groups, ulong groups_at,
-                           global const float *table, ulong table_at, global const float *weight, ulong weight_at,
-                           global float *part, ulong part_at, int P)
+kernel void grad_norm_solo(global const float *g, ulong g_at, global const uchar *groups,
+                           ulong groups_at, global const float *table, ulong table_at,
+                           global const float *weight, ulong weight_at, global float *part,
+                           ulong part_at, int P)
 {
     const int b0 = (int)get_global_id(0) * BLOCKS, b1 = min(P / 64, b0 + BLOCKS);
     const VF f = (VF)(1 / weight[weight_at]);
@@ -43,8 +46,10 @@ kernel void grad_norm_solo(global const float *g, ulong g_at, global const uchar
     part[part_at + get_global_id(0)] = VSUM(a0 + a1);
 }
 
-/* out = {norm, factor}: min(1, max_norm / (norm + 1e-6)) where max_norm > 0, else 1; a NaN norm gives a NaN factor. */
-kernel void grad_norm_sum(global const T *part, ulong part_at, global T *out, ulong out_at, int n, float max_norm)
+/* out = {norm, factor}: min(1, max_norm / (norm + 1e-6)) where max_norm > 0, else 1; a NaN norm
+ * gives a NaN factor. */
+kernel void grad_norm_sum(global const T *part, ulong part_at, global T *out, ulong out_at, int n,
+                          float max_norm)
 {
     local T s[LS];
     T sum = 0;

@@ -1,5 +1,5 @@
-/* Vectors of the SOLO kernels for normalisation, softmax and optimizers, and the tree sum of the ref kernels.
- * Widths are explicit: no driver's auto-vectoriser is relied on. */
+/* Vectors of the SOLO kernels for normalisation, softmax and optimizers, and the tree sum of the
+ * ref kernels. Widths are explicit: no driver's auto-vectoriser is relied on. */
 #ifndef KL_NORM_VEC_CL
 #define KL_NORM_VEC_CL
 
@@ -19,6 +19,15 @@
 #define VU VCAT(uint, VN)
 #define VLD(p) VCAT(vload, VN)(0, p)
 #define VST(v, p) VCAT(vstore, VN)(v, 0, p)
+#if VN == 16 /* the number of each lane */
+#define LANE ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+#elif VN == 8
+#define LANE ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+#else
+#define LANE ((int4)(0, 1, 2, 3))
+#endif
+/* v with 0 in the lanes from n on. */
+#define FIRST(v, n) (LANE < (VI)(n) ? (v) : (VF)0)
 /* The larger one; a NaN never wins, and comes back through the exponential that follows. */
 #define VMAX2(a, b) ((b) > (a) ? (b) : (a))
 
@@ -78,6 +87,14 @@ VI vload_tail_int(global const int *p, int n, int fill)
 }
 #define VLDN(p, n, fill) ((n) >= VN ? VLD(p) : vload_tail(p, n, fill))
 #define VLDN_INT(p, n, fill) ((n) >= VN ? VLD(p) : vload_tail_int(p, n, fill))
+
+/* A long sum by one work-item: term k goes into `part`, and every 64th moves it to `sum`; add both
+ * at the end. */
+#define CHUNKED(sum, part, k)                                                                      \
+    if (((k)&63) == 63) {                                                                          \
+        sum += part;                                                                               \
+        part = 0;                                                                                  \
+    }
 
 /* Sum over the group, the same for all its items. Every item must come here. s: LS numbers. */
 T group_sum(T v, local T *s)

@@ -11,7 +11,8 @@ kernel void tree_add_ref(global T *a, ulong a_at, global const T *b, ulong b_at,
 }
 
 /* Item t: numbers t span ..; span is a multiple of VN. */
-kernel void tree_add_solo(global float *a, ulong a_at, global const float *b, ulong b_at, int n, int span)
+kernel void tree_add_solo(global float *a, ulong a_at, global const float *b, ulong b_at, int n,
+                          int span)
 {
     const int i0 = (int)get_global_id(0) * span, i1 = min(n, i0 + span);
     int i = i0;
@@ -23,12 +24,15 @@ kernel void tree_add_solo(global float *a, ulong a_at, global const float *b, ul
         a[i] += b[i];
 }
 
-/* state = keep state + share value / shards; a value that is not finite is left out, as the step's update is. */
-kernel void running_update_ref(global T *state, ulong state_at, global const T *value, ulong value_at,
-                               global const uint *step, ulong step_at, int n, float keep, float share)
+/* state = keep state + share value / shards; a value that is not finite is left out, as the step's
+ * update is. */
+kernel void running_update_ref(global T *state, ulong state_at, global const T *value,
+                               ulong value_at, global const uint *step, ulong step_at, int n,
+                               float keep, float share)
 {
     const size_t i = get_global_id(0);
     if (i < (size_t)n && isfinite(value[value_at + i]))
-        state[state_at + i] = fma((T)keep, state[state_at + i],
-                                  (T)share * (value[value_at + i] / STEP_T(step + step_at, KL_STEP_SHARDS)));
+        state[state_at + i] =
+            fma((T)keep, state[state_at + i],
+                (T)share * (value[value_at + i] / STEP_T(step + step_at, KL_STEP_SHARDS)));
 }

@@ -1,12 +1,13 @@
-/* Softmax, its logarithm and their gradients for CPU-like devices: one work-item per group; vectors along K where rows
- * are contiguous (rows), else along inner (cols). Bound: the exponential (about 2.8 G/s per core), then memory. */
+/* Softmax, its logarithm and their gradients for CPU-like devices: one work-item per group; vectors
+ * along K where rows are contiguous (rows), else along inner (cols). Bound: the exponential
+ * (about 2.8 G/s per core), then memory. */
 #include "norm_vec.cl"
 
 #define TAIL(j) min(VN, K - (j))
 
 /* Item t has rows t span ... y may be x. */
-kernel void softmax_rows(global const float *x, ulong x_at, global float *y, ulong y_at, int outer, int K, int span,
-                         int log_)
+kernel void softmax_rows(global const float *x, ulong x_at, global float *y, ulong y_at, int outer,
+                         int K, int span, int log_)
 {
     const int n0 = (int)get_global_id(0) * span, n1 = min(outer, n0 + span);
     for (int n = n0; n < n1; n++) {
@@ -29,11 +30,7 @@ kernel void softmax_rows(global const float *x, ulong x_at, global float *y, ulo
         VF last = (VF)0; /* lanes past the end stay out of the sum, even where m is not finite */
         if (rest > 0) {
             last = exp(vload_tail(p + j, rest, 0) - m);
-            float t[VN];
-            VST(last, t);
-            for (int l = rest; l < VN; l++)
-                t[l] = 0;
-            sv += VLD(t);
+            sv += FIRST(last, rest);
         }
         const float s = VSUM(sv), r = 1 / s, ls = log(s);
         for (j = 0; j + VN <= K; j += VN)
@@ -44,7 +41,8 @@ kernel void softmax_rows(global const float *x, ulong x_at, global float *y, ulo
 }
 
 /* Item (t, o): VN columns of outer index o. */
-kernel void softmax_cols(global const float *x, ulong x_at, global float *y, ulong y_at, int K, int inner, int log_)
+kernel void softmax_cols(global const float *x, ulong x_at, global float *y, ulong y_at, int K,
+                         int inner, int log_)
 {
     const int i = (int)get_global_id(0) * VN, lanes = min(VN, inner - i);
     const size_t at = (size_t)get_global_id(1) * K * inner + i;
@@ -68,8 +66,8 @@ kernel void softmax_cols(global const float *x, ulong x_at, global float *y, ulo
     }
 }
 
-kernel void softmax_bwd_rows(global const float *y, ulong y_at, global const float *dy, ulong dy_at, global float *dx,
-                             ulong dx_at, int outer, int K, int span, int log_)
+kernel void softmax_bwd_rows(global const float *y, ulong y_at, global const float *dy, ulong dy_at,
+                             global float *dx, ulong dx_at, int outer, int K, int span, int log_)
 {
     const int n0 = (int)get_global_id(0) * span, n1 = min(outer, n0 + span);
     for (int n = n0; n < n1; n++) {
@@ -93,8 +91,8 @@ kernel void softmax_bwd_rows(global const float *y, ulong y_at, global const flo
     }
 }
 
-kernel void softmax_bwd_cols(global const float *y, ulong y_at, global const float *dy, ulong dy_at, global float *dx,
-                             ulong dx_at, int K, int inner, int log_)
+kernel void softmax_bwd_cols(global const float *y, ulong y_at, global const float *dy, ulong dy_at,
+                             global float *dx, ulong dx_at, int K, int inner, int log_)
 {
     const int i = (int)get_global_id(0) * VN, lanes = min(VN, inner - i);
     const size_t at = (size_t)get_global_id(1) * K * inner + i;

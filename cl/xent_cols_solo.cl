@@ -1,5 +1,5 @@
-/* Softmax cross-entropy of [outer, K, inner], inner > 1 (a class per pixel), for CPU-like devices: VN samples at a time,
- * one per lane. Definitions: xent.cl. Bound: the exponential, then memory. */
+/* Softmax cross-entropy of [outer, K, inner], inner > 1 (a class per pixel), for CPU-like devices:
+ * VN samples at a time, one per lane. Definitions: xent.cl. Bound: the exponential, then memory. */
 #include "norm_vec.cl"
 #include "xent_mode.cl"
 
@@ -9,7 +9,8 @@ typedef struct samples {
     VF own;
 } samples;
 
-samples labels_of(global const LABEL *t, global const float *cw, int lanes, int K, int inner, int ignore, int mode)
+samples labels_of(global const LABEL *t, global const float *cw, int lanes, int K, int inner,
+                  int ignore, int mode)
 {
     samples s;
     s.label = (VI)0;
@@ -33,11 +34,12 @@ samples labels_of(global const LABEL *t, global const float *cw, int lanes, int 
     if (mode & XENT_WEIGHTS)
         for (int k = 0; k < K; k++)
             s.own = s.label == k ? (VF)cw[k] : s.own;
+    s.own = s.wrong ? (VF)NAN : s.own;
     return s;
 }
 
-VF coefficients(const samples *s, global const LABEL *t, global const float *cw, int lanes, int k, int K, int inner,
-                float e, int mode)
+VF coefficients(const samples *s, global const LABEL *t, global const float *cw, int lanes, int k,
+                int K, int inner, float e, int mode)
 {
 #ifdef SOFT
     const VF target = VLDN(t + (size_t)k * inner, lanes, 0);
@@ -66,20 +68,12 @@ VF col_exp_sum(global const float *x, int lanes, int K, int inner, VF m)
     return s;
 }
 
-/* Lanes from `lanes` on become 0. */
-VF first_lanes(VF v, int lanes)
-{
-    float t[VN];
-    VST(v, t);
-    for (int l = lanes; l < VN; l++)
-        t[l] = 0;
-    return VLD(t);
-}
-
-/* Item (g, o): columns g span ... of outer index o; partial sum o groups + g. span is a multiple of VN. */
-kernel void xent_cols(global const float *x, ulong x_at, global const LABEL *t, ulong t_at, global const float *cw,
-                      ulong cw_at, global float *loss, ulong loss_at, global float *weight, ulong weight_at, int K,
-                      int inner, int span, float e, int ignore, int mode)
+/* Item (g, o): columns g span ... of outer index o; partial sum o groups + g. span is a multiple of
+ * VN. */
+kernel void xent_cols(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
+                      global const float *cw, ulong cw_at, global float *loss, ulong loss_at,
+                      global float *weight, ulong weight_at, int K, int inner, int span, float e,
+                      int ignore, int mode)
 {
     const int i0 = (int)get_global_id(0) * span, i1 = min(inner, i0 + span);
     const size_t o = get_global_id(1), part = o * get_global_size(0) + get_global_id(0);
@@ -90,7 +84,8 @@ kernel void xent_cols(global const float *x, ulong x_at, global const LABEL *t, 
     for (int i = i0; i < i1; i += VN) {
         const int lanes = min(VN, inner - i);
         const samples s = labels_of(t + i, cw, lanes, K, inner, ignore, mode);
-        const VF m = col_max(x + i, lanes, K, inner), ls = log(col_exp_sum(x + i, lanes, K, inner, m));
+        const VF m = col_max(x + i, lanes, K, inner),
+                 ls = log(col_exp_sum(x + i, lanes, K, inner, m));
         VF v = (VF)0;
         for (int k = 0; k < K; k++) {
             const VF a = coefficients(&s, t + i, cw, lanes, k, K, inner, e, mode);
@@ -98,16 +93,17 @@ kernel void xent_cols(global const float *x, ulong x_at, global const LABEL *t, 
             v += a == 0 ? (VF)0 : a * nll;
         }
         v = s.wrong ? (VF)NAN : isnan(ls) ? ls : v;
-        sum += first_lanes(s.ignored ? (VF)0 : v, lanes);
-        total += first_lanes(s.ignored ? (VF)0 : mode & XENT_COUNT ? (VF)1 : s.own, lanes);
+        sum += FIRST(s.ignored ? (VF)0 : v, lanes);
+        total += FIRST(s.ignored ? (VF)0 : mode & XENT_COUNT ? (VF)1 : s.own, lanes);
     }
     loss[loss_at + part] = VSUM(sum);
     weight[weight_at + part] = VSUM(total);
 }
 
-kernel void xent_bwd_cols(global const float *x, ulong x_at, global const LABEL *t, ulong t_at, global const float *cw,
-                          ulong cw_at, global const float *d, ulong d_at, global float *dx, ulong dx_at, int K,
-                          int inner, int span, float e, int ignore, int mode)
+kernel void xent_bwd_cols(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
+                          global const float *cw, ulong cw_at, global const float *d, ulong d_at,
+                          global float *dx, ulong dx_at, int K, int inner, int span, float e,
+                          int ignore, int mode)
 {
     const int i0 = (int)get_global_id(0) * span, i1 = min(inner, i0 + span);
     const size_t o = get_global_id(1);

@@ -1,40 +1,44 @@
-/* Softmax cross-entropy for CPU-like devices: one work-item per group takes `span` samples and leaves one partial sum of
- * losses and one of weights; vectors along K where a sample's logits are contiguous (rows), else along samples (cols).
- * Definitions: xent.cl. Bound: the exponential, then memory. */
+/* Softmax cross-entropy for CPU-like devices: one work-item per group takes `span` samples and
+ * leaves one partial sum of losses and one of weights; vectors along K where a sample's logits are
+ * contiguous (rows), else along samples (cols). Definitions: xent.cl. Bound: the exponential, then
+ * memory. */
 #include "norm_vec.cl"
 #include "xent_mode.cl"
 
 #define TAIL(j) min(VN, K - (j))
 
-/* Lanes j .. j + VN of sum-to-be a (xent.cl) for a contiguous sample; lanes past K are 0. own: the label's weight. */
-VF row_coefficients(global const LABEL *t, global const float *cw, float own, int label, int j, int K, float e,
-                    int mode)
+/* Lanes j .. j + VN of sum-to-be a (xent.cl) for a contiguous sample; lanes past K are 0. own: the
+ * label's weight. */
+VF row_coefficients(global const LABEL *t, global const float *cw, float own, int label, int j,
+                    int K, float e, int mode)
 {
     const int n = TAIL(j);
-    float c[VN];
-    VF a;
+    const VF even = (VF)(e / (float)K);
 #ifdef SOFT
-    a = fma(VLDN(t + j, n, 0), (VF)(1 - e), (VF)(e / (float)K));
+    const VF t_ = fma(VLDN(t + j, n, 0), (VF)(1 - e), even);
 #else
-    VST((VF)(e / (float)K), c);
-    if (label >= j && label < j + VN)
-        c[label - j] += 1 - e;
-    a = VLD(c);
+    const VF t_ = LANE == (VI)(label - j) ? even + (1 - e) : even;
 #endif
-    if (mode & XENT_KERAS)
-        a = a * own;
-    else if (mode & XENT_WEIGHTS)
-        a = a * VLDN(cw + j, n, 0);
-    if (n < VN) {
-        VST(a, c);
-        for (int l = n; l < VN; l++)
-            c[l] = 0;
-        a = VLD(c);
-    }
-    return a;
+    const VF a = mode & XENT_KERAS ? t_ * own : mode & XENT_WEIGHTS ? t_ * VLDN(cw + j, n, 0) : t_;
+    return n < VN ? FIRST(a, n) : a;
 }
 
-float row_label(global const LABEL *t, global const float *cw, int K, int ignore, int mode, int *label)
+/* Sum of a over the classes. */
+float row_total(global const LABEL *t, global const float *cw, float own, int label, int K, float e,
+                int mode)
+{
+#ifndef SOFT
+    if (e == 0 || !(mode & XENT_WEIGHTS) || mode & XENT_KERAS || own != own)
+        return own;
+#endif
+    VF all = (VF)0;
+    for (int j = 0; j < K; j += VN)
+        all += row_coefficients(t, cw, own, label, j, K, e, mode);
+    return VSUM(all);
+}
+
+float row_label(global const LABEL *t, global const float *cw, int K, int ignore, int mode,
+                int *label)
 {
     int y = 0;
 #ifdef SOFT
@@ -69,18 +73,15 @@ float row_exp_sum(global const float *p, int K, float m)
     for (; j + VN <= K; j += VN)
         s += exp(VLD(p + j) - m);
     if (j < K) {
-        float e[VN];
-        VST(exp(vload_tail(p + j, K - j, 0) - m), e);
-        for (int l = K - j; l < VN; l++)
-            e[l] = 0;
-        s += VLD(e);
+        s += FIRST(exp(vload_tail(p + j, K - j, 0) - m), K - j);
     }
     return VSUM(s);
 }
 
-kernel void xent_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at, global const float *cw,
-                      ulong cw_at, global float *loss, ulong loss_at, global float *weight, ulong weight_at, int outer,
-                      int K, int span, float e, int ignore, int mode)
+kernel void xent_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
+                      global const float *cw, ulong cw_at, global float *loss, ulong loss_at,
+                      global float *weight, ulong weight_at, int outer, int K, int span, float e,
+                      int ignore, int mode)
 {
     const int g = (int)get_global_id(0), n0 = g * span, n1 = min(outer, n0 + span);
     float sum = 0, total = 0;
@@ -116,9 +117,10 @@ kernel void xent_rows(global const float *x, ulong x_at, global const LABEL *t, 
     weight[weight_at + g] = total;
 }
 
-kernel void xent_bwd_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at, global const float *cw,
-                          ulong cw_at, global const float *d, ulong d_at, global float *dx, ulong dx_at, int outer,
-                          int K, int span, float e, int ignore, int mode)
+kernel void xent_bwd_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
+                          global const float *cw, ulong cw_at, global const float *d, ulong d_at,
+                          global float *dx, ulong dx_at, int outer, int K, int span, float e,
+                          int ignore, int mode)
 {
     const int n0 = (int)get_global_id(0) * span, n1 = min(outer, n0 + span);
     const float scale = d[d_at];
@@ -136,11 +138,8 @@ kernel void xent_bwd_rows(global const float *x, ulong x_at, global const LABEL 
                 q[j] = 0;
             continue;
         }
-        VF all = (VF)0;
-        for (int j = 0; j < K; j += VN)
-            all += row_coefficients(y, cw, own, label, j, K, e, mode);
         const float m = row_max(p, K);
-        const float f = (own != own ? own : VSUM(all)) / row_exp_sum(p, K, m);
+        const float f = row_total(y, cw, own, label, K, e, mode) / row_exp_sum(p, K, m);
         for (int j = 0; j < K; j += VN) {
             const VF a = row_coefficients(y, cw, own, label, j, K, e, mode);
             const VF v = scale * fma(exp(VLDN(p + j, TAIL(j), 0) - m), (VF)f, -a);

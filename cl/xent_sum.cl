@@ -2,8 +2,8 @@
 #include "norm_vec.cl"
 
 /* loss[0] = sum of part[0..n), weight[0] = sum of part[n..2n). */
-kernel void xent_sum(global const T *part, ulong part_at, global T *loss, ulong loss_at, global T *weight,
-                     ulong weight_at, int n)
+kernel void xent_sum(global const T *part, ulong part_at, global T *loss, ulong loss_at,
+                     global T *weight, ulong weight_at, int n)
 {
     local T s[LS];
     const int i = (int)get_local_id(0);
@@ -21,17 +21,18 @@ kernel void xent_sum(global const T *part, ulong part_at, global T *loss, ulong 
     }
 }
 
-kernel void weighted_mean_ref(global const T *sum, ulong sum_at, global const T *weight, ulong weight_at, global T *y,
-                              ulong y_at)
+kernel void weighted_mean_ref(global const T *sum, ulong sum_at, global const T *weight,
+                              ulong weight_at, global T *y, ulong y_at)
 {
     if (get_global_id(0) == 0)
         y[y_at] = sum[sum_at] / weight[weight_at];
 }
 
 /* d sum = dy / weight, d weight = -dy sum / weight^2. */
-kernel void weighted_mean_bwd_ref(global const T *dy, ulong dy_at, global const T *sum, ulong sum_at,
-                                  global const T *weight, ulong weight_at, global T *dsum, ulong dsum_at,
-                                  global T *dweight, ulong dweight_at)
+kernel void weighted_mean_bwd_ref(global const T *dy, ulong dy_at, global const T *sum,
+                                  ulong sum_at, global const T *weight, ulong weight_at,
+                                  global T *dsum, ulong dsum_at, global T *dweight,
+                                  ulong dweight_at)
 {
     if (get_global_id(0) == 0) {
         const T w = weight[weight_at], d = dy[dy_at] / w;

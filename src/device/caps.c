@@ -98,15 +98,16 @@ static int version_of(const char *s)
     return 0;
 }
 
+/** Plain stdio: /sys tells about the machine, it is no file of the user's, and a guess that hung on an allocation would
+ *  change blockings without a word. */
 static bool first_line(const char *path, char *dst, size_t cap)
 {
-    char *line;
-    bool more = false;
-    kl__reader *r = kl__reader_open(path);
-    bool ok = r && kl__reader_line(r, &line, &more) == KL_OK && more;
+    FILE *f = fopen(path, "r");
+    bool ok = f && fgets(dst, (int)cap, f);
+    if (f)
+        fclose(f);
     if (ok)
-        snprintf(dst, cap, "%s", line);
-    kl__reader_close(r);
+        dst[strcspn(dst, "\n")] = 0;
     return ok;
 }
 

@@ -1,5 +1,5 @@
-/* Adam and AdamW; torch: epsilon beside the corrected root, coupled decay unless decoupled; keras: bias correction folded
- * into the learning rate, decay always decoupled. */
+/* Adam and AdamW; torch: epsilon beside the corrected root, coupled decay unless decoupled; keras:
+ * bias correction folded into the learning rate, decay always decoupled. */
 #include "ops/norm_common.h"
 #include "ops/optim.h"
 
@@ -13,8 +13,15 @@ static const kl__attr adam_attrs[] = {
 };
 
 const kl__op kl__op_adam = {
-    .name = "adam", .doc = "in place: w -= lr m / (sqrt(v) + eps), bias-corrected; AdamW by decoupled",
-    .min_in = 8, .max_in = 8, .n_out = 0, .flags = KL__OP_STATE | KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(kl__optim), .attrs = adam_attrs, .infer = kl__optim_infer,
-    .aliases = kl__optim_aliases, .variants = kl__optim_variants,
+    .name = "adam",
+    .doc = "in place: w -= lr m / (sqrt(v) + eps), bias-corrected; AdamW by decoupled",
+    .min_in = 8,
+    .max_in = 8,
+    .n_out = 0,
+    .flags = KL__OP_STATE | KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__optim),
+    .attrs = adam_attrs,
+    .infer = kl__optim_infer,
+    .aliases = kl__optim_aliases,
+    .variants = kl__optim_variants,
 };

@@ -1,6 +1,12 @@
 /* avgpool2d: the mean of each window; avgpool2d_bwd spreads the gradient over its cells. */
 #include "ops/pool2d.h"
 
+typedef enum kind { SOLO_C, SOLO, REF } kind;
+static const char *const fwd_kernels[] = {"avgpool2d_fwd_solo_c", "avgpool2d_fwd_solo",
+                                          "avgpool2d_fwd_ref"};
+static const char *const bwd_kernels[] = {"avgpool2d_bwd_solo_c", "avgpool2d_bwd_solo",
+                                          "avgpool2d_bwd_ref"};
+
 static kl_node *avgpool2d_build(kl_graph *g, kl_node *const *in, int n_in, const void *attrs)
 {
     return kl__pool2d_build(g, &kl__op_avgpool2d, in, n_in, attrs);
@@ -17,30 +23,35 @@ static kl_status avgpool2d_grad(kl_graph *g, const kl__apply *a, kl_node *const 
     return dx[0] ? KL_OK : g->status;
 }
 
-static kl_status emit(kl__emit *e, const kl__apply *a, bool solo)
+static kl_status emit(kl__emit *e, const kl__apply *a, kind k)
 {
     kl_shape s = a->out[0]->desc.shape;
     kl__pool2d_launch p = {.file = "pool2d_avg.cl",
-                           .kernel = solo ? "avgpool2d_fwd_solo" : "avgpool2d_fwd_ref",
+                           .kernel = fwd_kernels[k],
                            .g = kl__pool2d_geom(a),
                            .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0)},
                            .n_args = 2,
-                           .solo = solo,
+                           .solo = k == SOLO,
                            .by_rows = true,
                            .skip = ((const kl_pool2d_opts *)a->attrs)->skip_pad,
                            .planes = s.dim[0] * s.dim[1],
                            .items = kl_shape_count(s)};
-    return kl__pool2d_emit(e, a, &p);
+    return k == SOLO_C ? kl__pool2d_blocked_emit(e, a, &p) : kl__pool2d_emit(e, a, &p);
+}
+
+static kl_status emit_solo_c(kl__emit *e, const kl__apply *a)
+{
+    return emit(e, a, SOLO_C);
 }
 
 static kl_status emit_solo(kl__emit *e, const kl__apply *a)
 {
-    return emit(e, a, true);
+    return emit(e, a, SOLO);
 }
 
 static kl_status emit_ref(kl__emit *e, const kl__apply *a)
 {
-    return emit(e, a, false);
+    return emit(e, a, REF);
 }
 
 static const kl__attr attrs[] = {
@@ -50,6 +61,10 @@ static const kl__attr attrs[] = {
     KL__ATTR_END,
 };
 static const kl__variant variants[] = {
+    {.name = "solo_c",
+     .fits = kl__pool2d_blocked_fits,
+     .layouts = kl__pool2d_blocked_layouts,
+     .emit = emit_solo_c},
     {.name = "solo", .fits = kl__pool_solo_fits, .emit = emit_solo},
     {.name = "ref", .emit = emit_ref},
     {.name = NULL},
@@ -75,29 +90,34 @@ kl_node *kl_avgpool2d(kl_graph *g, kl_node *x, const kl_pool2d_opts *opts)
 }
 
 /* ---- avgpool2d_bwd: dy -> dx ---- */
-static kl_status emit_bwd(kl__emit *e, const kl__apply *a, bool solo)
+static kl_status emit_bwd(kl__emit *e, const kl__apply *a, kind k)
 {
     kl_shape s = a->out[0]->desc.shape;
     kl__pool2d_launch p = {.file = "pool2d_avg.cl",
-                           .kernel = solo ? "avgpool2d_bwd_solo" : "avgpool2d_bwd_ref",
+                           .kernel = bwd_kernels[k],
                            .g = kl__pool2d_bwd_geom(a),
                            .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0)},
                            .n_args = 2,
-                           .solo = solo,
+                           .solo = k == SOLO,
                            .skip = ((const kl__pool2d_bwd *)a->attrs)->pool.skip_pad,
                            .planes = s.dim[0] * s.dim[1],
                            .items = kl_shape_count(s)};
-    return kl__pool2d_emit(e, a, &p);
+    return k == SOLO_C ? kl__pool2d_blocked_emit(e, a, &p) : kl__pool2d_emit(e, a, &p);
+}
+
+static kl_status emit_bwd_solo_c(kl__emit *e, const kl__apply *a)
+{
+    return emit_bwd(e, a, SOLO_C);
 }
 
 static kl_status emit_bwd_solo(kl__emit *e, const kl__apply *a)
 {
-    return emit_bwd(e, a, true);
+    return emit_bwd(e, a, SOLO);
 }
 
 static kl_status emit_bwd_ref(kl__emit *e, const kl__apply *a)
 {
-    return emit_bwd(e, a, false);
+    return emit_bwd(e, a, REF);
 }
 
 static const kl__attr bwd_attrs[] = {
@@ -109,6 +129,10 @@ static const kl__attr bwd_attrs[] = {
     KL__ATTR_END,
 };
 static const kl__variant bwd_variants[] = {
+    {.name = "solo_c",
+     .fits = kl__pool2d_blocked_fits,
+     .layouts = kl__pool2d_blocked_layouts,
+     .emit = emit_bwd_solo_c},
     {.name = "solo", .fits = kl__pool_solo_fits, .emit = emit_bwd_solo},
     {.name = "ref", .emit = emit_bwd_ref},
     {.name = NULL},

@@ -1,4 +1,5 @@
-/* Batch normalisation as users see it: its parameters, and what it becomes in training and inference. */
+/* Batch normalisation as users see it: its parameters, and what it becomes in training and
+ * inference. */
 #include "ops/batchnorm.h"
 
 #include "base/mem.h"
@@ -9,21 +10,24 @@
 
 const char *const kl__compat_words[] = {"torch", "keras", NULL};
 
-/* eps and momentum have a default per convention, so the text form always says them: NaN equals nothing. */
+/* eps and momentum have a default per convention, so the text form always says them: NaN equals
+ * nothing. */
 static const kl__attr bn_attrs[] = {
-    {"eps", KL__ATTR_FLOAT, offsetof(kl_batchnorm_opts, eps), 0, NULL, NAN, "torch 1e-5, keras 1e-3"},
+    {"eps", KL__ATTR_FLOAT, offsetof(kl_batchnorm_opts, eps), 0, NULL, NAN,
+     "torch 1e-5, keras 1e-3"},
     {"momentum", KL__ATTR_FLOAT, offsetof(kl_batchnorm_opts, momentum), 0, NULL, NAN,
      "torch: share of the new value, 0.1; keras: of the old one, 0.99"},
     {"compat", KL__ATTR_ENUM, offsetof(kl_batchnorm_opts, compat), 0, kl__compat_words, 0,
      "torch keeps the unbiased variance, keras the biased"},
-    {"no_scale", KL__ATTR_BOOL, offsetof(kl_batchnorm_opts, no_scale), 0, NULL, 0, "without weight"},
+    {"no_scale", KL__ATTR_BOOL, offsetof(kl_batchnorm_opts, no_scale), 0, NULL, 0,
+     "without weight"},
     {"no_shift", KL__ATTR_BOOL, offsetof(kl_batchnorm_opts, no_shift), 0, NULL, 0, "without bias"},
     {"name", KL__ATTR_NAME, offsetof(kl_batchnorm_opts, name), 0, NULL, 0, NULL},
     KL__ATTR_END,
 };
 
-static kl_node *bn_param(kl_graph *g, const char *name, const char *what, int64_t c, kl_init_kind kind,
-                         bool trainable)
+static kl_node *bn_param(kl_graph *g, const char *name, const char *what, int64_t c,
+                         kl_init_kind kind, bool trainable)
 {
     char *full = kl__asprintf("%s.%s", name, what);
     if (!full)
@@ -63,17 +67,23 @@ static kl_status bn_infer_shapes(const kl__apply *a, kl__desc *out)
     if (st != KL_OK)
         return st;
     if (!(o->eps >= 0) || !(o->momentum >= 0 && o->momentum <= 1))
-        return kl__fail(KL_E_ARG, "batchnorm \"%s\": eps %g and momentum %g; eps is at least 0, momentum in 0..1",
-                        a->name, (double)o->eps, (double)o->momentum);
+        return kl__fail(
+            KL_E_ARG,
+            "batchnorm \"%s\": eps %g and momentum %g; eps is at least 0, momentum in 0..1",
+            a->name, (double)o->eps, (double)o->momentum);
     out[0] = a->in[0]->desc;
     return KL_OK;
 }
 
 /* in: x, weight?, bias?, running_mean, running_var. */
-static kl_status bn_lower(kl_graph *g, const kl__apply *a, kl_node *const *in, bool training, kl_node **out)
+static kl_status bn_lower(kl_graph *g, const kl__apply *a, kl_node *const *in, bool training,
+                          kl_node **out)
 {
     const kl_batchnorm_opts *o = a->attrs;
-    const kl__bn k = {.eps = o->eps, .scale = !o->no_scale, .shift = !o->no_shift, .biased = o->compat == KL_KERAS};
+    const kl__bn k = {.eps = o->eps,
+                      .scale = !o->no_scale,
+                      .shift = !o->no_shift,
+                      .biased = o->compat == KL_KERAS};
     const kl__running keep = {.momentum = o->momentum, .compat = o->compat};
     kl_node *const mean = in[1 + k.scale + k.shift], *const var = in[2 + k.scale + k.shift];
     kl_node *args[5] = {in[0], mean, var};
@@ -93,15 +103,22 @@ static kl_status bn_lower(kl_graph *g, const kl__apply *a, kl_node *const *in, b
     if (!out[0])
         return kl__last_status();
     kl_status st = kl__graph_add_update(g, &kl__op_running_update, &keep, mean, stats);
-    return st != KL_OK ? st : kl__graph_add_update(g, &kl__op_running_update, &keep, var, kl__out(stats, 2));
+    return st != KL_OK
+               ? st
+               : kl__graph_add_update(g, &kl__op_running_update, &keep, var, kl__out(stats, 2));
 }
 
 const kl__op kl__op_batchnorm = {
     .name = "batchnorm",
     .doc = "(x - mean) / sqrt(var + eps) weight + bias per channel; x [N,C,...] -> the same",
-    .min_in = 1, .max_in = 5, .n_out = 1,
-    .attrs_bytes = sizeof(kl_batchnorm_opts), .attrs = bn_attrs,
-    .build = bn_build, .infer = bn_infer_shapes, .lower = bn_lower,
+    .min_in = 1,
+    .max_in = 5,
+    .n_out = 1,
+    .attrs_bytes = sizeof(kl_batchnorm_opts),
+    .attrs = bn_attrs,
+    .build = bn_build,
+    .infer = bn_infer_shapes,
+    .lower = bn_lower,
 };
 
 kl_node *kl_batchnorm(kl_graph *g, kl_node *x, const kl_batchnorm_opts *opts)

@@ -1,9 +1,13 @@
-/* Batch normalisation as kernels see it: bn_stats, bn_apply (batch statistics), bn_infer (given ones), bn_bwd. */
+/* Batch normalisation as kernels see it: bn_stats, bn_apply (batch statistics), bn_infer (given
+ * ones), bn_bwd. */
 #include "ops/batchnorm.h"
 
 #include "ops/norm_common.h"
 
-enum { CHUNK = 1024 /* floats summed at once, of L1 */, SPAN = 8192 /* floats per work-item of an application */ };
+enum {
+    CHUNK = 1024 /* floats summed at once, of L1 */,
+    SPAN = 8192 /* floats per work-item of an application */
+};
 
 static const kl__attr bn_attrs[] = {
     {"eps", KL__ATTR_FLOAT, offsetof(kl__bn, eps), 0, NULL, 0, "added to the variance"},
@@ -19,16 +23,17 @@ kl_status kl__bn_check(const kl__apply *a, int first, int n_in)
     const kl__desc *x = &a->in[0]->desc;
     char s[96], t[96];
     if (!kl__real_dtype(x->dtype) || x->shape.n_dims < 2 || x->shape.dim[1] < 1)
-        return kl__fail(KL_E_SHAPE, "%s \"%s\": input %s %s; f32 [N,C,...] is expected", a->op->name, a->name,
-                        kl_dtype_name(x->dtype), kl__shape_str(x->shape, s));
+        return kl__fail(KL_E_SHAPE, "%s \"%s\": input %s %s; f32 [N,C,...] is expected",
+                        a->op->name, a->name, kl_dtype_name(x->dtype), kl__shape_str(x->shape, s));
     if (a->n_in != n_in)
-        return kl__fail(KL_E_ARG, "%s \"%s\": %d inputs; %d are expected", a->op->name, a->name, a->n_in, n_in);
+        return kl__fail(KL_E_ARG, "%s \"%s\": %d inputs; %d are expected", a->op->name, a->name,
+                        a->n_in, n_in);
     for (int i = first; i < n_in; i++) {
         const kl__desc *p = &a->in[i]->desc;
         if (p->dtype != x->dtype || p->shape.n_dims != 1 || p->shape.dim[0] != x->shape.dim[1])
-            return kl__fail(KL_E_SHAPE, "%s \"%s\": %s %s %s does not fit input %s", a->op->name, a->name,
-                            a->in[i]->name, kl_dtype_name(p->dtype), kl__shape_str(p->shape, s),
-                            kl__shape_str(x->shape, t));
+            return kl__fail(KL_E_SHAPE, "%s \"%s\": %s %s %s does not fit input %s", a->op->name,
+                            a->name, a->in[i]->name, kl_dtype_name(p->dtype),
+                            kl__shape_str(p->shape, s), kl__shape_str(x->shape, t));
     }
     return KL_OK;
 }
@@ -54,10 +59,13 @@ static dims dims_of(const kl__apply *a)
     return d;
 }
 
-/** SOLO kernels: vectors along channels for [N,C], else along HW; span 0: the items go over channels only. */
-static kl_status emit_solo(kl__emit *e, const kl__apply *a, kl__launch *l, const dims *d, bool spans)
+/** SOLO kernels: vectors along channels for [N,C], else along HW; span 0: the items go over
+ * channels only. */
+static kl_status emit_solo(kl__emit *e, const kl__apply *a, kl__launch *l, const dims *d,
+                           bool spans)
 {
-    const size_t n = d->hw == 1 ? kl__ceil_div((size_t)d->c, (size_t)e->caps->vector) : (size_t)d->c;
+    const size_t n =
+        d->hw == 1 ? kl__ceil_div((size_t)d->c, (size_t)e->caps->vector) : (size_t)d->c;
     kl__launch_solo(l, 2, n, spans ? kl__ceil_div((size_t)d->n, (size_t)d->span) : 1, 1);
     return kl__emit_launch(e, a, l);
 }
@@ -70,7 +78,8 @@ static void arg_sizes(kl__launch *l, const dims *d, bool cols)
         kl__launch_arg(l, kl__arg_i32(d->hw));
 }
 
-/* ---- statistics ------------------------------------------------------------------------------------- */
+/* ---- statistics
+ * ------------------------------------------------------------------------------------- */
 static kl_status stats_infer(const kl__apply *a, kl__desc *out)
 {
     kl_status st = kl__bn_check(a, 1, 1);
@@ -91,7 +100,10 @@ static kl_status stats_emit(kl__emit *e, const kl__apply *a, bool solo)
     else
         group = kl__tree_group(e, &defs);
     kl__launch l = kl__launch_of(solo ? "batchnorm_solo.cl" : "batchnorm.cl",
-                                 !solo ? "bn_stats_ref" : cols ? "bn_stats_cols" : "bn_stats_rows", &defs);
+                                 !solo  ? "bn_stats_ref"
+                                 : cols ? "bn_stats_cols"
+                                        : "bn_stats_rows",
+                                 &defs);
     kl__launch_arg(&l, kl__arg_in(a, 0));
     for (int i = 0; i < 3; i++)
         kl__launch_arg(&l, kl__arg_out(a, i));
@@ -119,9 +131,12 @@ static kl_status stats_ref(kl__emit *e, const kl__apply *a)
     return stats_emit(e, a, false);
 }
 static const kl__variant stats_variants[] = {
-    {.name = "solo", .fits = kl__solo_f32, .emit = stats_solo}, {.name = "ref", .emit = stats_ref}, {.name = NULL}};
+    {.name = "solo", .fits = kl__solo_f32, .emit = stats_solo},
+    {.name = "ref", .emit = stats_ref},
+    {.name = NULL}};
 
-/* ---- application: in x, mean, var, weight?, bias? ---------------------------------------------------------- */
+/* ---- application: in x, mean, var, weight?, bias?
+ * ---------------------------------------------------------- */
 static kl_status apply_infer(const kl__apply *a, kl__desc *out)
 {
     const kl__bn *k = a->attrs;
@@ -146,7 +161,10 @@ static kl_status apply_emit(kl__emit *e, const kl__apply *a, bool solo)
     if (solo)
         kl__def_int(&defs, "VN", e->caps->vector);
     kl__launch l = kl__launch_of(solo ? "batchnorm_solo.cl" : "batchnorm.cl",
-                                 !solo ? "bn_apply_ref" : cols ? "bn_apply_cols" : "bn_apply_rows", &defs);
+                                 !solo  ? "bn_apply_ref"
+                                 : cols ? "bn_apply_cols"
+                                        : "bn_apply_rows",
+                                 &defs);
     for (int i = 0; i < 3; i++)
         kl__launch_arg(&l, kl__arg_in(a, i));
     kl__launch_arg(&l, kl__arg_in(a, k->scale ? 3 : 1)); /* not read where there is none */
@@ -182,12 +200,15 @@ static kl_status apply_ref(kl__emit *e, const kl__apply *a)
     return apply_emit(e, a, false);
 }
 static const kl__variant apply_variants[] = {
-    {.name = "solo", .fits = kl__solo_f32, .emit = apply_solo}, {.name = "ref", .emit = apply_ref}, {.name = NULL}};
+    {.name = "solo", .fits = kl__solo_f32, .emit = apply_solo},
+    {.name = "ref", .emit = apply_ref},
+    {.name = NULL}};
 
-/** bn_bwd goes through the statistics itself (dx is that of the whole layer), so mean and var, inputs 1 and 2, get no
- *  gradient of their own: bn_stats needs none. Given statistics (bn_infer) are not trained. */
-static kl_status grad_of(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx,
-                         bool frozen)
+/** bn_bwd goes through the statistics itself (dx is that of the whole layer), so mean and var,
+ * inputs 1 and 2, get no gradient of their own: bn_stats needs none. Given statistics (bn_infer)
+ * are not trained. */
+static kl_status grad_of(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                         kl_node **dx, bool frozen)
 {
     kl__bn k = *(const kl__bn *)a->attrs;
     k.frozen = frozen;
@@ -203,16 +224,19 @@ static kl_status grad_of(kl_graph *g, const kl__apply *a, kl_node *const *dy, co
     return KL_OK;
 }
 
-static kl_status apply_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status apply_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                            kl_node **dx)
 {
     return grad_of(g, a, dy, need, dx, false);
 }
-static kl_status infer_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status infer_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                            kl_node **dx)
 {
     return grad_of(g, a, dy, need, dx, true);
 }
 
-/* ---- backward: in x, dy, mean, var, weight?; out dx, dweight, dbias -------------------------------------------- */
+/* ---- backward: in x, dy, mean, var, weight?; out dx, dweight, dbias
+ * -------------------------------------------- */
 static kl_status bwd_infer(const kl__apply *a, kl__desc *out)
 {
     const kl__bn *k = a->attrs;
@@ -221,7 +245,8 @@ static kl_status bwd_infer(const kl__apply *a, kl__desc *out)
     if (st == KL_OK && (!kl_shape_equal(a->in[0]->desc.shape, a->in[1]->desc.shape) ||
                         a->in[0]->desc.dtype != a->in[1]->desc.dtype))
         st = kl__fail(KL_E_SHAPE, "bn_bwd \"%s\": gradient %s does not fit input %s", a->name,
-                      kl__shape_str(a->in[1]->desc.shape, s), kl__shape_str(a->in[0]->desc.shape, t));
+                      kl__shape_str(a->in[1]->desc.shape, s),
+                      kl__shape_str(a->in[0]->desc.shape, t));
     out[0] = a->in[0]->desc;
     out[1] = out[2] = per_channel(&a->in[0]->desc);
     return st;
@@ -246,7 +271,10 @@ static kl_status bwd_sums(kl__emit *e, const kl__apply *a, const dims *d, bool s
     else
         group = kl__tree_group(e, &defs);
     kl__launch l = kl__launch_of(solo ? "batchnorm_bwd_solo.cl" : "batchnorm.cl",
-                                 !solo ? "bn_bwd_sums_ref" : cols ? "bn_bwd_sums_cols" : "bn_bwd_sums_rows", &defs);
+                                 !solo  ? "bn_bwd_sums_ref"
+                                 : cols ? "bn_bwd_sums_cols"
+                                        : "bn_bwd_sums_rows",
+                                 &defs);
     for (int i = 0; i < 4; i++)
         kl__launch_arg(&l, kl__arg_in(a, i));
     kl__launch_arg(&l, kl__arg_out(a, 1));
@@ -282,7 +310,10 @@ static kl_status bwd_emit(kl__emit *e, const kl__apply *a, bool solo)
     else
         kl__tree_group(e, &defs); /* the same program as the sums */
     kl__launch l = kl__launch_of(solo ? "batchnorm_bwd_solo.cl" : "batchnorm.cl",
-                                 !solo ? "bn_bwd_ref" : cols ? "bn_bwd_cols" : "bn_bwd_rows", &defs);
+                                 !solo  ? "bn_bwd_ref"
+                                 : cols ? "bn_bwd_cols"
+                                        : "bn_bwd_rows",
+                                 &defs);
     for (int i = 0; i < 4; i++)
         kl__launch_arg(&l, kl__arg_in(a, i));
     kl__launch_arg(&l, kl__arg_in(a, k->scale ? 4 : 2));
@@ -319,29 +350,60 @@ static kl_status bwd_ref(kl__emit *e, const kl__apply *a)
 {
     return bwd_emit(e, a, false);
 }
-static const kl__variant bwd_variants[] = {
-    {.name = "solo", .fits = kl__solo_f32, .emit = bwd_solo}, {.name = "ref", .emit = bwd_ref}, {.name = NULL}};
+static const kl__variant bwd_variants[] = {{.name = "solo", .fits = kl__solo_f32, .emit = bwd_solo},
+                                           {.name = "ref", .emit = bwd_ref},
+                                           {.name = NULL}};
 
 const kl__op kl__op_bn_stats = {
-    .name = "bn_stats", .doc = "mean and variance per channel: x [N,C,...] -> mean, biased var, var to keep [C]",
-    .min_in = 1, .max_in = 1, .n_out = 3, .flags = KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(kl__bn), .attrs = bn_attrs, .infer = stats_infer, .variants = stats_variants,
+    .name = "bn_stats",
+    .doc = "mean and variance per channel: x [N,C,...] -> mean, biased var, var to keep [C]",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 3,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__bn),
+    .attrs = bn_attrs,
+    .infer = stats_infer,
+    .variants = stats_variants,
 };
 const kl__op kl__op_bn_apply = {
-    .name = "bn_apply", .doc = "(x - mean) / sqrt(var + eps) w + b with the batch's statistics",
-    .min_in = 3, .max_in = 5, .n_out = 1, .flags = KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(kl__bn), .attrs = bn_attrs, .infer = apply_infer, .grad = apply_grad,
-    .aliases = first_input, .variants = apply_variants,
+    .name = "bn_apply",
+    .doc = "(x - mean) / sqrt(var + eps) w + b with the batch's statistics",
+    .min_in = 3,
+    .max_in = 5,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__bn),
+    .attrs = bn_attrs,
+    .infer = apply_infer,
+    .grad = apply_grad,
+    .aliases = first_input,
+    .variants = apply_variants,
 };
 const kl__op kl__op_bn_infer = {
-    .name = "bn_infer", .doc = "(x - mean) / sqrt(var + eps) w + b with given statistics",
-    .min_in = 3, .max_in = 5, .n_out = 1, .flags = KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(kl__bn), .attrs = bn_attrs, .infer = apply_infer, .grad = infer_grad,
-    .aliases = first_input, .variants = apply_variants,
+    .name = "bn_infer",
+    .doc = "(x - mean) / sqrt(var + eps) w + b with given statistics",
+    .min_in = 3,
+    .max_in = 5,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__bn),
+    .attrs = bn_attrs,
+    .infer = apply_infer,
+    .grad = infer_grad,
+    .aliases = first_input,
+    .variants = apply_variants,
 };
 const kl__op kl__op_bn_bwd = {
-    .name = "bn_bwd", .doc = "gradient of bn_stats and bn_apply (frozen: of bn_infer): x, dy -> dx, dw, db",
-    .min_in = 4, .max_in = 5, .n_out = 3, .flags = KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(kl__bn), .attrs = bn_attrs, .infer = bwd_infer,
-    .aliases = bwd_aliases, .variants = bwd_variants,
+    .name = "bn_bwd",
+    .doc = "gradient of bn_stats and bn_apply (frozen: of bn_infer): x, dy -> dx, dw, db",
+    .min_in = 4,
+    .max_in = 5,
+    .n_out = 3,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__bn),
+    .attrs = bn_attrs,
+    .infer = bwd_infer,
+    .aliases = bwd_aliases,
+    .variants = bwd_variants,
 };

@@ -7,7 +7,8 @@
 enum { CHUNK = 4096 /* gradients per partial sum: BLOCKS of cl/grad_norm.cl */ };
 
 static const kl__attr norm_attrs[] = {
-    {"max_norm", KL__ATTR_FLOAT, offsetof(kl__grad_norm, max_norm), 0, NULL, 0, "norm to clip to; 0: none"},
+    {"max_norm", KL__ATTR_FLOAT, offsetof(kl__grad_norm, max_norm), 0, NULL, 0,
+     "norm to clip to; 0: none"},
     KL__ATTR_END,
 };
 
@@ -15,7 +16,8 @@ static kl_status norm_infer(const kl__apply *a, kl__desc *out)
 {
     const kl__grad_norm *o = a->attrs;
     if (!(o->max_norm >= 0))
-        return kl__fail(KL_E_ARG, "grad_norm \"%s\": max_norm %g is below 0", a->name, (double)o->max_norm);
+        return kl__fail(KL_E_ARG, "grad_norm \"%s\": max_norm %g is below 0", a->name,
+                        (double)o->max_norm);
     out[0] = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = {1, {2}}};
     return kl__arena_check(a, 1, 3);
 }
@@ -44,7 +46,8 @@ static kl_status norm_emit(kl__emit *e, const kl__apply *a, bool solo)
     if (solo)
         kl__def_int(&defs, "VN", e->caps->vector);
     if (n) {
-        kl__launch l = kl__launch_of("grad_norm.cl", solo ? "grad_norm_solo" : "grad_norm_ref", &defs);
+        kl__launch l =
+            kl__launch_of("grad_norm.cl", solo ? "grad_norm_solo" : "grad_norm_ref", &defs);
         for (int i = 0; i < 4; i++)
             kl__launch_arg(&l, kl__arg_in(a, i));
         kl__launch_arg(&l, part);
@@ -82,7 +85,14 @@ static const kl__variant norm_variants[] = {
     {.name = NULL}};
 
 const kl__op kl__op_grad_norm = {
-    .name = "grad_norm", .doc = "g, groups, table, weight -> [2]: norm of g / weight, factor min(1, max / norm)",
-    .min_in = 4, .max_in = 4, .n_out = 1, .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl__grad_norm),
-    .attrs = norm_attrs, .infer = norm_infer, .variants = norm_variants,
+    .name = "grad_norm",
+    .doc = "g, groups, table, weight -> [2]: norm of g / weight, factor min(1, max / norm)",
+    .min_in = 4,
+    .max_in = 4,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__grad_norm),
+    .attrs = norm_attrs,
+    .infer = norm_infer,
+    .variants = norm_variants,
 };

@@ -1,5 +1,6 @@
-/* The global norm of a gradient arena. Inputs g [P], groups, table, weight as the optimizers'; output [2]: norm of
- * g / weight over trained groups, and the factor that clips it (an optimizer's `clip`). */
+/* The global norm of a gradient arena. Inputs g [P], groups, table, weight as the optimizers';
+ * output [2]: norm of g / weight over trained groups, and the factor that clips it (an optimizer's
+ * `clip`). */
 #ifndef KL_OPS_GRAD_NORM_H
 #define KL_OPS_GRAD_NORM_H
 

@@ -2,6 +2,12 @@
  * there. */
 #include "ops/pool2d.h"
 
+typedef enum kind { SOLO_C, SOLO, REF } kind;
+static const char *const fwd_kernels[] = {"maxpool2d_fwd_solo_c", "maxpool2d_fwd_solo",
+                                          "maxpool2d_fwd_ref"};
+static const char *const bwd_kernels[] = {"maxpool2d_bwd_solo_c", "maxpool2d_bwd_solo",
+                                          "maxpool2d_bwd_ref"};
+
 static kl_dtype arg_dtype(const kl_pool2d_opts *o)
 {
     int w = o->window[1] ? o->window[1] : o->window[0];
@@ -36,31 +42,36 @@ static const char *word_of(const kl_node *arg)
     return arg->desc.dtype == KL_U8 ? "uchar" : "int";
 }
 
-static kl_status emit(kl__emit *e, const kl__apply *a, bool solo)
+static kl_status emit(kl__emit *e, const kl__apply *a, kind k)
 {
     kl_shape s = a->out[0]->desc.shape;
     kl__pool2d_launch p = {.file = "pool2d_max.cl",
-                           .kernel = solo ? "maxpool2d_fwd_solo" : "maxpool2d_fwd_ref",
+                           .kernel = fwd_kernels[k],
                            .g = kl__pool2d_geom(a),
                            .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0), kl__arg_out(a, 1)},
                            .n_args = 3,
-                           .solo = solo,
+                           .solo = k == SOLO,
                            .by_rows = true,
                            .arg_word = word_of(a->out[1]),
                            .skip = -1,
                            .planes = s.dim[0] * s.dim[1],
                            .items = kl_shape_count(s)};
-    return kl__pool2d_emit(e, a, &p);
+    return k == SOLO_C ? kl__pool2d_blocked_emit(e, a, &p) : kl__pool2d_emit(e, a, &p);
+}
+
+static kl_status emit_solo_c(kl__emit *e, const kl__apply *a)
+{
+    return emit(e, a, SOLO_C);
 }
 
 static kl_status emit_solo(kl__emit *e, const kl__apply *a)
 {
-    return emit(e, a, true);
+    return emit(e, a, SOLO);
 }
 
 static kl_status emit_ref(kl__emit *e, const kl__apply *a)
 {
-    return emit(e, a, false);
+    return emit(e, a, REF);
 }
 
 static const kl__attr attrs[] = {
@@ -69,6 +80,10 @@ static const kl__attr attrs[] = {
     KL__ATTR_END,
 };
 static const kl__variant variants[] = {
+    {.name = "solo_c",
+     .fits = kl__pool2d_blocked_fits,
+     .layouts = kl__pool2d_blocked_layouts,
+     .emit = emit_solo_c},
     {.name = "solo", .fits = kl__pool_solo_fits, .emit = emit_solo},
     {.name = "ref", .emit = emit_ref},
     {.name = NULL},
@@ -94,30 +109,35 @@ kl_node *kl_maxpool2d(kl_graph *g, kl_node *x, const kl_pool2d_opts *opts)
 }
 
 /* ---- maxpool2d_bwd: dy, arg -> dx ---- */
-static kl_status emit_bwd(kl__emit *e, const kl__apply *a, bool solo)
+static kl_status emit_bwd(kl__emit *e, const kl__apply *a, kind k)
 {
     kl_shape s = a->out[0]->desc.shape;
     kl__pool2d_launch p = {.file = "pool2d_max.cl",
-                           .kernel = solo ? "maxpool2d_bwd_solo" : "maxpool2d_bwd_ref",
+                           .kernel = bwd_kernels[k],
                            .g = kl__pool2d_bwd_geom(a),
                            .arg = {kl__arg_in(a, 0), kl__arg_in(a, 1), kl__arg_out(a, 0)},
                            .n_args = 3,
-                           .solo = solo,
+                           .solo = k == SOLO,
                            .arg_word = word_of(a->in[1]),
                            .skip = -1,
                            .planes = s.dim[0] * s.dim[1],
                            .items = kl_shape_count(s)};
-    return kl__pool2d_emit(e, a, &p);
+    return k == SOLO_C ? kl__pool2d_blocked_emit(e, a, &p) : kl__pool2d_emit(e, a, &p);
+}
+
+static kl_status emit_bwd_solo_c(kl__emit *e, const kl__apply *a)
+{
+    return emit_bwd(e, a, SOLO_C);
 }
 
 static kl_status emit_bwd_solo(kl__emit *e, const kl__apply *a)
 {
-    return emit_bwd(e, a, true);
+    return emit_bwd(e, a, SOLO);
 }
 
 static kl_status emit_bwd_ref(kl__emit *e, const kl__apply *a)
 {
-    return emit_bwd(e, a, false);
+    return emit_bwd(e, a, REF);
 }
 
 static const kl__attr bwd_attrs[] = {
@@ -128,6 +148,10 @@ static const kl__attr bwd_attrs[] = {
     KL__ATTR_END,
 };
 static const kl__variant bwd_variants[] = {
+    {.name = "solo_c",
+     .fits = kl__pool2d_blocked_fits,
+     .layouts = kl__pool2d_blocked_layouts,
+     .emit = emit_bwd_solo_c},
     {.name = "solo", .fits = kl__pool_solo_fits, .emit = emit_bwd_solo},
     {.name = "ref", .emit = emit_bwd_ref},
     {.name = NULL},

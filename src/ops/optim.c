@@ -67,7 +67,9 @@ const char *kl__optim_state_name(const kl__op *op, const void *attrs, int i)
     int which[3];
     if (i < 0 || i >= states_of(op, attrs, which))
         return NULL;
-    return op == &kl__op_adam ? adam[which[i]] : op == &kl__op_rmsprop ? rmsprop[which[i]] : "momentum";
+    return op == &kl__op_adam      ? adam[which[i]]
+           : op == &kl__op_rmsprop ? rmsprop[which[i]]
+                                   : "momentum";
 }
 
 void kl__optim_scalars(const kl__op *op, const void *attrs, int64_t step, float p[4])
@@ -75,7 +77,10 @@ void kl__optim_scalars(const kl__op *op, const void *attrs, int64_t step, float 
     const kl__optim *o = attrs;
     p[0] = p[1] = p[2] = p[3] = 0;
     if (op == &kl__op_sgd) {
-        p[0] = step == 0 ? 1 : (float)(1.0 - (double)o->dampening); /* the first buffer is the gradient itself */
+        p[0] =
+            step == 0
+                ? 1
+                : (float)(1.0 - (double)o->dampening); /* the first buffer is the gradient itself */
     } else if (op == &kl__op_adam) {
         const double t = (double)step + 1;
         const double c1 = 1 - pow((double)o->beta1, t), c2 = sqrt(1 - pow((double)o->beta2, t));
@@ -85,8 +90,8 @@ void kl__optim_scalars(const kl__op *op, const void *attrs, int64_t step, float 
     }
 }
 
-kl_node *kl__optim_new(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in, int n_in,
-                       const kl__optim *o)
+kl_node *kl__optim_new(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in,
+                       int n_in, const kl__optim *o)
 {
     return kl__apply_new_n(g, op, name, in, n_in, 1 + kl__optim_n_states(op, o), o);
 }
@@ -96,14 +101,16 @@ kl_status kl__arena_check(const kl__apply *a, int n_arenas, int n_rest)
     const kl__desc *w = &a->in[0]->desc;
     char s[96];
     if (a->n_in != n_arenas + n_rest)
-        return kl__fail(KL_E_ARG, "%s \"%s\": %d inputs; %d are expected", a->op->name, a->name, a->n_in,
-                        n_arenas + n_rest);
+        return kl__fail(KL_E_ARG, "%s \"%s\": %d inputs; %d are expected", a->op->name, a->name,
+                        a->n_in, n_arenas + n_rest);
     for (int i = 0; i < n_arenas; i++) {
         const kl__desc *x = &a->in[i]->desc;
         if (!kl__real_dtype(x->dtype) || x->dtype != w->dtype || x->shape.n_dims != 1 ||
             x->shape.dim[0] != w->shape.dim[0] || x->shape.dim[0] < 0 || x->shape.dim[0] % 64)
-            return kl__fail(KL_E_SHAPE, "%s \"%s\": input %d is %s %s; arenas are f32 [P] of one size, a multiple of 64",
-                            a->op->name, a->name, i, kl_dtype_name(x->dtype), kl__shape_str(x->shape, s));
+            return kl__fail(
+                KL_E_SHAPE,
+                "%s \"%s\": input %d is %s %s; arenas are f32 [P] of one size, a multiple of 64",
+                a->op->name, a->name, i, kl_dtype_name(x->dtype), kl__shape_str(x->shape, s));
     }
     const kl_shape want[4] = {{1, {w->shape.dim[0] / 64}}, {2, {0, 4}}, {1, {1}}, {1, {2}}};
     static const char *const names[4] = {"groups", "table", "weight", "clip"};
@@ -113,9 +120,9 @@ kl_status kl__arena_check(const kl__apply *a, int n_arenas, int n_rest)
         if (i == 1 && x->shape.n_dims == 2 && x->shape.dim[0] > 0)
             expect.dim[0] = x->shape.dim[0];
         if (x->dtype != (i == 0 ? KL_U8 : w->dtype) || !kl_shape_equal(x->shape, expect))
-            return kl__fail(KL_E_SHAPE, "%s \"%s\": %s %s %s does not fit an arena of %lld", a->op->name, a->name,
-                            names[i], kl_dtype_name(x->dtype), kl__shape_str(x->shape, s),
-                            (long long)w->shape.dim[0]);
+            return kl__fail(KL_E_SHAPE, "%s \"%s\": %s %s %s does not fit an arena of %lld",
+                            a->op->name, a->name, names[i], kl_dtype_name(x->dtype),
+                            kl__shape_str(x->shape, s), (long long)w->shape.dim[0]);
     }
     return KL_OK;
 }
@@ -125,7 +132,8 @@ kl_status kl__optim_infer(const kl__apply *a, kl__desc *out)
     const kl__optim *o = a->attrs;
     const int n = kl__optim_n_states(a->op, o);
     if (a->n_out != 1 + n)
-        return kl__fail(KL_E_ARG, "%s \"%s\": %d outputs; %d are expected", a->op->name, a->name, a->n_out, 1 + n);
+        return kl__fail(KL_E_ARG, "%s \"%s\": %d outputs; %d are expected", a->op->name, a->name,
+                        a->n_out, 1 + n);
     if (o->nesterov && o->momentum == 0)
         return kl__fail(KL_E_ARG, "%s \"%s\": Nesterov without momentum", a->op->name, a->name);
     kl_status st = kl__arena_check(a, 2 + n, 4);
@@ -143,7 +151,8 @@ int kl__optim_aliases(const kl__apply *a, int out)
 static kl_status optim_emit(kl__emit *e, const kl__apply *a, bool solo)
 {
     const kl__optim *o = a->attrs;
-    const bool adam = a->op == &kl__op_adam, rms = a->op == &kl__op_rmsprop, keras = o->compat == KL_KERAS;
+    const bool adam = a->op == &kl__op_adam, rms = a->op == &kl__op_rmsprop,
+               keras = o->compat == KL_KERAS;
     const int64_t p = a->in[0]->desc.shape.dim[0];
     int which[3], at[3] = {0, 0, 0};
     const int n = states_of(a->op, o, which);
@@ -198,4 +207,6 @@ static kl_status optim_ref(kl__emit *e, const kl__apply *a)
     return optim_emit(e, a, false);
 }
 const kl__variant kl__optim_variants[] = {
-    {.name = "solo", .fits = kl__solo_f32, .emit = optim_solo}, {.name = "ref", .emit = optim_ref}, {.name = NULL}};
+    {.name = "solo", .fits = kl__solo_f32, .emit = optim_solo},
+    {.name = "ref", .emit = optim_ref},
+    {.name = NULL}};

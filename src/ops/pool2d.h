@@ -43,6 +43,13 @@ typedef struct kl__pool2d_launch {
 } kl__pool2d_launch;
 kl_status kl__pool2d_emit(kl__emit *e, const kl__apply *a, const kl__pool2d_launch *p);
 
+/** The same on blocked storage: kernels of pool2d_c.cl, one item per `rows` rows of the output.
+ * Fits where the last input comes blocked; the first may have a halo. */
+bool kl__pool2d_blocked_fits(const kl__apply *a, const kl__caps *caps);
+void kl__pool2d_blocked_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in,
+                                kl__layout *out);
+kl_status kl__pool2d_blocked_emit(kl__emit *e, const kl__apply *a, const kl__pool2d_launch *p);
+
 #define KL__POOL2D_ATTRS(type, member)                                                             \
     {"window", KL__ATTR_INTS, offsetof(type, member window), 2, NULL, 0, "height, width"},         \
         {"stride",                                                                                 \

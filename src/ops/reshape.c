@@ -42,7 +42,7 @@ static kl_status reshape_infer(const kl__apply *a, kl__desc *out)
     } else if (rest >= 0) {
         fits = false;
     }
-    if (!fits || have != want)
+    if (!fits || have < 0 || have != want)
         return kl__fail(KL_E_SHAPE, "reshape \"%s\": input %s does not fit shape %s", a->name,
                         kl__shape_str(in, b), kl__shape_str(o->shape, c));
     *out = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = s};

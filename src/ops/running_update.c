@@ -1,11 +1,14 @@
-/* state = (1 - m) state + m value / shards: running statistics follow a step, once for all its shards. */
+/* state = (1 - m) state + m value / shards: running statistics follow a step, once for all its
+ * shards. */
 #include "ops/running_update.h"
 
 #include "ops/norm_common.h"
 
 static const kl__attr running_attrs[] = {
-    {"momentum", KL__ATTR_FLOAT, offsetof(kl__running, momentum), 0, NULL, 0, "share of the new value (keras: old)"},
-    {"compat", KL__ATTR_ENUM, offsetof(kl__running, compat), 0, kl__compat_words, 0, "whose share momentum is"},
+    {"momentum", KL__ATTR_FLOAT, offsetof(kl__running, momentum), 0, NULL, 0,
+     "share of the new value (keras: old)"},
+    {"compat", KL__ATTR_ENUM, offsetof(kl__running, compat), 0, kl__compat_words, 0,
+     "whose share momentum is"},
     KL__ATTR_END,
 };
 
@@ -14,9 +17,9 @@ static kl_status running_infer(const kl__apply *a, kl__desc *out)
     const kl__desc *s = &a->in[0]->desc, *v = &a->in[1]->desc;
     char b[96], c[96];
     if (!kl__real_dtype(s->dtype) || s->dtype != v->dtype || !kl_shape_equal(s->shape, v->shape))
-        return kl__fail(KL_E_SHAPE, "running_update \"%s\": value %s %s does not fit state %s %s", a->name,
-                        kl_dtype_name(v->dtype), kl__shape_str(v->shape, b), kl_dtype_name(s->dtype),
-                        kl__shape_str(s->shape, c));
+        return kl__fail(KL_E_SHAPE, "running_update \"%s\": value %s %s does not fit state %s %s",
+                        a->name, kl_dtype_name(v->dtype), kl__shape_str(v->shape, b),
+                        kl_dtype_name(s->dtype), kl__shape_str(s->shape, c));
     out[0] = *s;
     return KL_OK;
 }
@@ -46,11 +49,19 @@ static kl_status running_ref(kl__emit *e, const kl__apply *a)
     kl__defs_free(&defs);
     return st;
 }
-static const kl__variant running_variants[] = {{.name = "ref", .emit = running_ref}, {.name = NULL}};
+static const kl__variant running_variants[] = {{.name = "ref", .emit = running_ref},
+                                               {.name = NULL}};
 
 const kl__op kl__op_running_update = {
-    .name = "running_update", .doc = "in place: state = (1 - m) state + m value / shards",
-    .min_in = 2, .max_in = 2, .n_out = 1, .flags = KL__OP_STATE | KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(kl__running), .attrs = running_attrs, .infer = running_infer,
-    .aliases = running_aliases, .variants = running_variants,
+    .name = "running_update",
+    .doc = "in place: state = (1 - m) state + m value / shards",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .flags = KL__OP_STATE | KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__running),
+    .attrs = running_attrs,
+    .infer = running_infer,
+    .aliases = running_aliases,
+    .variants = running_variants,
 };

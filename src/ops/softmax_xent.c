@@ -1,14 +1,18 @@
-/* Softmax cross-entropy as users write it: one value, the mean. Before differentiation it becomes `xent` (sums of losses
- * and of weights) and `weighted_mean`, so that shards can add up both and divide once. */
+/* Softmax cross-entropy as users write it: one value, the mean. Before differentiation it becomes
+ * `xent` (sums of losses and of weights) and `weighted_mean`, so that shards can add up both and
+ * divide once. */
 #include "ops/xent.h"
 
 #include "base/mem.h"
 #include "ops/norm_common.h"
 
 static const kl__attr xent_attrs[] = {
-    {"smoothing", KL__ATTR_FLOAT, offsetof(kl_xent_opts, smoothing), 0, NULL, 0, "e: (1 - e) y + e / K"},
-    {"class_weight", KL__ATTR_FLOATS, offsetof(kl_xent_opts, class_weight), 0, NULL, 0, "K numbers"},
-    {"ignore_index", KL__ATTR_INT, offsetof(kl_xent_opts, ignore_index), 0, NULL, -100, "label that counts nothing"},
+    {"smoothing", KL__ATTR_FLOAT, offsetof(kl_xent_opts, smoothing), 0, NULL, 0,
+     "e: (1 - e) y + e / K"},
+    {"class_weight", KL__ATTR_FLOATS, offsetof(kl_xent_opts, class_weight), 0, NULL, 0,
+     "K numbers"},
+    {"ignore_index", KL__ATTR_INT, offsetof(kl_xent_opts, ignore_index), 0, NULL, -100,
+     "label that counts nothing"},
     {"compat", KL__ATTR_ENUM, offsetof(kl_xent_opts, compat), 0, kl__compat_words, 0,
      "divide by the sum of weights (torch) or the count (keras)"},
     {"name", KL__ATTR_NAME, offsetof(kl_xent_opts, name), 0, NULL, 0, NULL},
@@ -35,8 +39,10 @@ static kl_status softmax_xent_infer(const kl__apply *a, kl__desc *out)
                         o->class_weight.n, (long long)k);
     for (int i = 0; i < o->class_weight.n; i++)
         if (!(o->class_weight.v[i] >= 0 && o->class_weight.v[i] < (float)1e30))
-            return kl__fail(KL_E_ARG, "softmax_xent \"%s\": class weight %d is %g; finite and at least 0 is expected",
-                            a->name, i, (double)o->class_weight.v[i]);
+            return kl__fail(
+                KL_E_ARG,
+                "softmax_xent \"%s\": class weight %d is %g; finite and at least 0 is expected",
+                a->name, i, (double)o->class_weight.v[i]);
     out[0] = (kl__desc){.dtype = a->in[0]->desc.dtype};
     return KL_OK;
 }
@@ -55,10 +61,13 @@ static kl_node *weights_node(kl_graph *g, const kl_floats *w)
     return x;
 }
 
-static kl_status softmax_xent_lower(kl_graph *g, const kl__apply *a, kl_node *const *in, bool training, kl_node **out)
+static kl_status softmax_xent_lower(kl_graph *g, const kl__apply *a, kl_node *const *in,
+                                    bool training, kl_node **out)
 {
     const kl_xent_opts *o = a->attrs;
-    const kl__xent k = {.smoothing = o->smoothing, .ignore_index = o->ignore_index, .compat = o->compat,
+    const kl__xent k = {.smoothing = o->smoothing,
+                        .ignore_index = o->ignore_index,
+                        .compat = o->compat,
                         .weights = o->class_weight.n > 0};
     (void)training;
     kl_node *args[3] = {in[0], in[1], k.weights ? weights_node(g, &o->class_weight) : NULL};
@@ -72,10 +81,16 @@ static kl_status softmax_xent_lower(kl_graph *g, const kl__apply *a, kl_node *co
 
 const kl__op kl__op_softmax_xent = {
     .name = "softmax_xent",
-    .doc = "mean of -log softmax(logits)[label]: logits [N,K,...], labels i32 [N,...] or as the logits -> []",
-    .min_in = 2, .max_in = 2, .n_out = 1,
-    .attrs_bytes = sizeof(kl_xent_opts), .attrs = xent_attrs,
-    .build = softmax_xent_build, .infer = softmax_xent_infer, .lower = softmax_xent_lower,
+    .doc = "mean of -log softmax(logits)[label]: logits [N,K,...], labels i32 [N,...] or as the "
+           "logits -> []",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .attrs_bytes = sizeof(kl_xent_opts),
+    .attrs = xent_attrs,
+    .build = softmax_xent_build,
+    .infer = softmax_xent_infer,
+    .lower = softmax_xent_lower,
 };
 
 kl_node *kl_softmax_xent(kl_graph *g, kl_node *logits, kl_node *labels, const kl_xent_opts *opts)

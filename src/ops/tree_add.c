@@ -1,4 +1,5 @@
-/* a += b over arenas: gradients of shards, added in a tree that does not depend on who made them. */
+/* a += b over arenas: gradients of shards, added in a tree that does not depend on who made them.
+ */
 #include "ops/norm_common.h"
 #include "ops/optim.h"
 
@@ -9,8 +10,9 @@ static kl_status add_infer(const kl__apply *a, kl__desc *out)
     const kl__desc *x = &a->in[0]->desc, *y = &a->in[1]->desc;
     char s[96], t[96];
     if (!kl__real_dtype(x->dtype) || x->dtype != y->dtype || !kl_shape_equal(x->shape, y->shape))
-        return kl__fail(KL_E_SHAPE, "tree_add \"%s\": %s %s does not fit %s %s", a->name, kl_dtype_name(y->dtype),
-                        kl__shape_str(y->shape, s), kl_dtype_name(x->dtype), kl__shape_str(x->shape, t));
+        return kl__fail(KL_E_SHAPE, "tree_add \"%s\": %s %s does not fit %s %s", a->name,
+                        kl_dtype_name(y->dtype), kl__shape_str(y->shape, s),
+                        kl_dtype_name(x->dtype), kl__shape_str(x->shape, t));
     out[0] = *x;
     return KL_OK;
 }
@@ -51,11 +53,18 @@ static kl_status add_ref(kl__emit *e, const kl__apply *a)
 {
     return add_emit(e, a, false);
 }
-static const kl__variant add_variants[] = {
-    {.name = "solo", .fits = kl__solo_f32, .emit = add_solo}, {.name = "ref", .emit = add_ref}, {.name = NULL}};
+static const kl__variant add_variants[] = {{.name = "solo", .fits = kl__solo_f32, .emit = add_solo},
+                                           {.name = "ref", .emit = add_ref},
+                                           {.name = NULL}};
 
 const kl__op kl__op_tree_add = {
-    .name = "tree_add", .doc = "in place: a += b",
-    .min_in = 2, .max_in = 2, .n_out = 1, .flags = KL__OP_STATE | KL__OP_HIDDEN, .infer = add_infer,
-    .aliases = add_aliases, .variants = add_variants,
+    .name = "tree_add",
+    .doc = "in place: a += b",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .flags = KL__OP_STATE | KL__OP_HIDDEN,
+    .infer = add_infer,
+    .aliases = add_aliases,
+    .variants = add_variants,
 };

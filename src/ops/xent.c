@@ -1,4 +1,5 @@
-/* Softmax cross-entropy as kernels see it: sums of losses and of weights, and the gradient by the logits. */
+/* Softmax cross-entropy as kernels see it: sums of losses and of weights, and the gradient by the
+ * logits. */
 #include "ops/xent.h"
 
 #include "ops/norm_common.h"
@@ -9,8 +10,10 @@ enum { SPAN = 8192 /* logits per SOLO work-item */ };
 
 static const kl__attr xent_attrs[] = {
     {"smoothing", KL__ATTR_FLOAT, offsetof(kl__xent, smoothing), 0, NULL, 0, "label smoothing"},
-    {"ignore_index", KL__ATTR_INT, offsetof(kl__xent, ignore_index), 0, NULL, 0, "label that counts nothing"},
-    {"compat", KL__ATTR_ENUM, offsetof(kl__xent, compat), 0, kl__compat_words, 0, "what the weights multiply"},
+    {"ignore_index", KL__ATTR_INT, offsetof(kl__xent, ignore_index), 0, NULL, 0,
+     "label that counts nothing"},
+    {"compat", KL__ATTR_ENUM, offsetof(kl__xent, compat), 0, kl__compat_words, 0,
+     "what the weights multiply"},
     {"weights", KL__ATTR_BOOL, offsetof(kl__xent, weights), 0, NULL, 0, "there are class weights"},
     KL__ATTR_END,
 };
@@ -28,15 +31,19 @@ kl_status kl__xent_check(const kl__apply *a, float smoothing)
     const kl__desc *x = &a->in[0]->desc, *t = &a->in[1]->desc;
     char s[96], u[96];
     if (!kl__real_dtype(x->dtype) || x->shape.n_dims < 2 || x->shape.dim[1] < 1)
-        return kl__fail(KL_E_SHAPE, "%s \"%s\": logits %s %s; f32 [N,K,...] is expected", a->op->name, a->name,
-                        kl_dtype_name(x->dtype), kl__shape_str(x->shape, s));
+        return kl__fail(KL_E_SHAPE, "%s \"%s\": logits %s %s; f32 [N,K,...] is expected",
+                        a->op->name, a->name, kl_dtype_name(x->dtype), kl__shape_str(x->shape, s));
     const kl_shape want = t->dtype == KL_I32 ? labels_shape(x->shape) : x->shape;
     if ((t->dtype != KL_I32 && t->dtype != x->dtype) || !kl_shape_equal(t->shape, want))
-        return kl__fail(KL_E_SHAPE, "%s \"%s\": labels %s %s do not fit logits %s: i32 without the class axis, or %s of "
-                        "the same shape", a->op->name, a->name, kl_dtype_name(t->dtype), kl__shape_str(t->shape, s),
-                        kl__shape_str(x->shape, u), kl_dtype_name(x->dtype));
+        return kl__fail(
+            KL_E_SHAPE,
+            "%s \"%s\": labels %s %s do not fit logits %s: i32 without the class axis, or %s of "
+            "the same shape",
+            a->op->name, a->name, kl_dtype_name(t->dtype), kl__shape_str(t->shape, s),
+            kl__shape_str(x->shape, u), kl_dtype_name(x->dtype));
     if (!(smoothing >= 0 && smoothing <= 1))
-        return kl__fail(KL_E_ARG, "%s \"%s\": smoothing %g is not in 0..1", a->op->name, a->name, (double)smoothing);
+        return kl__fail(KL_E_ARG, "%s \"%s\": smoothing %g is not in 0..1", a->op->name, a->name,
+                        (double)smoothing);
     return KL_OK;
 }
 
@@ -47,10 +54,13 @@ static kl_status check_all(const kl__apply *a, int n_in)
     if (st != KL_OK)
         return st;
     if (a->n_in != n_in)
-        return kl__fail(KL_E_ARG, "%s \"%s\": %d inputs; %d are expected", a->op->name, a->name, a->n_in, n_in);
+        return kl__fail(KL_E_ARG, "%s \"%s\": %d inputs; %d are expected", a->op->name, a->name,
+                        a->n_in, n_in);
     const kl__desc *x = &a->in[0]->desc, *w = &a->in[2]->desc;
-    if (k->weights && (w->dtype != x->dtype || w->shape.n_dims != 1 || w->shape.dim[0] != x->shape.dim[1]))
-        return kl__fail(KL_E_SHAPE, "%s \"%s\": class weights do not fit the logits", a->op->name, a->name);
+    if (k->weights &&
+        (w->dtype != x->dtype || w->shape.n_dims != 1 || w->shape.dim[0] != x->shape.dim[1]))
+        return kl__fail(KL_E_SHAPE, "%s \"%s\": class weights do not fit the logits", a->op->name,
+                        a->name);
     return KL_OK;
 }
 
@@ -73,11 +83,13 @@ static kl_status bwd_infer(const kl__apply *a, kl__desc *out)
 }
 
 /** Weights are constants and labels are data: the second output passes no gradient on. */
-static kl_status xent_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status xent_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                           kl_node **dx)
 {
     const kl__xent *k = a->attrs;
     if (need[1])
-        return kl__fail(KL_E_UNSUPPORTED, "xent \"%s\": there is no gradient by soft labels", a->name);
+        return kl__fail(KL_E_UNSUPPORTED, "xent \"%s\": there is no gradient by soft labels",
+                        a->name);
     if (!dy[0] || !need[0])
         return KL_OK;
     kl_node *in[4] = {a->in[0], a->in[1], k->weights ? a->in[2] : dy[0], dy[0]};
@@ -85,11 +97,12 @@ static kl_status xent_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, 
     return dx[0] ? KL_OK : kl__last_status();
 }
 
-/* ---- emission ------------------------------------------------------------------------------------------ */
+/* ---- emission
+ * ------------------------------------------------------------------------------------------ */
 typedef struct pieces {
     kl__around r;
-    int64_t span;      /* SOLO: samples per item */
-    size_t across, n;  /* SOLO: items along inner; partial sums */
+    int64_t span;     /* SOLO: samples per item */
+    size_t across, n; /* SOLO: items along inner; partial sums */
 } pieces;
 
 static pieces pieces_of(const kl__apply *a, bool solo)
@@ -186,13 +199,17 @@ static kl_status xent_emit(kl__emit *e, const kl__apply *a, bool solo)
         return emit_sum(e, a, kl__arg_out(a, 0), 0); /* no samples: zeros */
     kl__defs defs = {0};
     defs_of(&defs, e, a, solo);
-    kl__launch l = kl__launch_of(file_of(&p, solo), !solo ? "xent_ref" : p.r.inner == 1 ? "xent_rows" : "xent_cols",
+    kl__launch l = kl__launch_of(file_of(&p, solo),
+                                 !solo            ? "xent_ref"
+                                 : p.r.inner == 1 ? "xent_rows"
+                                                  : "xent_cols",
                                  &defs);
     kl__launch_arg(&l, kl__arg_in(a, 0));
     kl__launch_arg(&l, kl__arg_in(a, 1));
     kl__launch_arg(&l, kl__arg_in(a, k->weights ? 2 : 0)); /* not read where there are none */
     kl__launch_arg(&l, p.n == 1 ? kl__arg_out(a, 0) : kl__arg_scratch(a, 0, (uint32_t)real));
-    kl__launch_arg(&l, p.n == 1 ? kl__arg_out(a, 1) : kl__arg_scratch(a, p.n * real, (uint32_t)real));
+    kl__launch_arg(&l,
+                   p.n == 1 ? kl__arg_out(a, 1) : kl__arg_scratch(a, p.n * real, (uint32_t)real));
     kl_status st = finish(e, a, &l, &p, solo);
     kl__defs_free(&defs);
     if (st == KL_OK && p.n > 1)
@@ -207,7 +224,10 @@ static kl_status bwd_emit(kl__emit *e, const kl__apply *a, bool solo)
     kl__defs defs = {0};
     defs_of(&defs, e, a, solo);
     kl__launch l = kl__launch_of(file_of(&p, solo),
-                                 !solo ? "xent_bwd_ref" : p.r.inner == 1 ? "xent_bwd_rows" : "xent_bwd_cols", &defs);
+                                 !solo            ? "xent_bwd_ref"
+                                 : p.r.inner == 1 ? "xent_bwd_rows"
+                                                  : "xent_bwd_cols",
+                                 &defs);
     kl__launch_arg(&l, kl__arg_in(a, 0));
     kl__launch_arg(&l, kl__arg_in(a, 1));
     kl__launch_arg(&l, kl__arg_in(a, k->weights ? 2 : 0));
@@ -253,17 +273,32 @@ static const kl__variant xent_variants[] = {
     {.name = "solo", .fits = kl__solo_f32, .scratch_bytes = xent_scratch_solo, .emit = xent_solo},
     {.name = "ref", .scratch_bytes = xent_scratch_ref, .emit = xent_ref},
     {.name = NULL}};
-static const kl__variant bwd_variants[] = {
-    {.name = "solo", .fits = kl__solo_f32, .emit = bwd_solo}, {.name = "ref", .emit = bwd_ref}, {.name = NULL}};
+static const kl__variant bwd_variants[] = {{.name = "solo", .fits = kl__solo_f32, .emit = bwd_solo},
+                                           {.name = "ref", .emit = bwd_ref},
+                                           {.name = NULL}};
 
 const kl__op kl__op_xent = {
-    .name = "xent", .doc = "logits, labels, class weights? -> sum of weighted losses [], sum of weights []",
-    .min_in = 2, .max_in = 3, .n_out = 2, .flags = KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(kl__xent), .attrs = xent_attrs, .infer = xent_infer, .grad = xent_grad,
+    .name = "xent",
+    .doc = "logits, labels, class weights? -> sum of weighted losses [], sum of weights []",
+    .min_in = 2,
+    .max_in = 3,
+    .n_out = 2,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__xent),
+    .attrs = xent_attrs,
+    .infer = xent_infer,
+    .grad = xent_grad,
     .variants = xent_variants,
 };
 const kl__op kl__op_xent_bwd = {
-    .name = "xent_bwd", .doc = "logits, labels, class weights?, gradient of the sum [] -> gradient of the logits",
-    .min_in = 3, .max_in = 4, .n_out = 1, .flags = KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(kl__xent), .attrs = xent_attrs, .infer = bwd_infer, .variants = bwd_variants,
+    .name = "xent_bwd",
+    .doc = "logits, labels, class weights?, gradient of the sum [] -> gradient of the logits",
+    .min_in = 3,
+    .max_in = 4,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__xent),
+    .attrs = xent_attrs,
+    .infer = bwd_infer,
+    .variants = bwd_variants,
 };

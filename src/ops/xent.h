@@ -1,5 +1,5 @@
-/* The hidden ops of softmax cross-entropy. Inputs logits [N,K,...], labels (i32 [N,...] or as the logits), class weights
- * [K] where `weights`. */
+/* The hidden ops of softmax cross-entropy. Inputs logits [N,K,...], labels (i32 [N,...] or as the
+ * logits), class weights [K] where `weights`. */
 #ifndef KL_OPS_XENT_H
 #define KL_OPS_XENT_H
 

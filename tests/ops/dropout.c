@@ -1,4 +1,5 @@
-/* Dropout: its draws are the one definition's, whatever the vector width, the alignment and the split. */
+/* Dropout: its draws are the one definition's, whatever the vector width, the alignment and the
+ * split. */
 #include "rig.h"
 
 #include "base/hash.h"
@@ -32,8 +33,9 @@ static void reference(const kl__apply *a, const double *const *in, double *const
 
 static rig_case case_of(const kl__drop *k, kl_shape s)
 {
-    rig_case c = {"dropout", &kl__op_drop, k, 1, 0, {{KL_F32, s, RIG_UNIFORM, 1, 2, NULL, false}}, reference,
-                  {RIG_ULP, 3}, {0}, NULL};
+    rig_case c = {
+        "dropout", &kl__op_drop, k,   1,   0, {{KL_F32, s, RIG_UNIFORM, 1, 2, NULL, false}},
+        reference, {RIG_ULP, 3}, {0}, NULL};
     c.step[KL__STEP_STEP] = when;
     c.step[KL__STEP_SEED_LO] = (uint32_t)seed;
     c.step[KL__STEP_SEED_HI] = (uint32_t)(seed >> 32);
@@ -45,16 +47,18 @@ static rig_case case_of(const kl__drop *k, kl_shape s)
 static void test_draws(void **state)
 {
     (void)state;
-    const kl_shape shapes[] = {{1, {1}},        {2, {1, 3}},        {2, {1, 7}},  {2, {5, 3}},   {2, {1, 17}},
-                               {2, {3, 31}},    {4, {2, 3, 5, 7}},  {2, {3, 63}}, {2, {1, 64}},  {2, {1, 4096}},
-                               {2, {1, 4097}},  {2, {3, 4099}},     {2, {9, 33}}};
+    const kl_shape shapes[] = {{1, {1}},     {2, {1, 3}},    {2, {1, 7}},       {2, {5, 3}},
+                               {2, {1, 17}}, {2, {3, 31}},   {4, {2, 3, 5, 7}}, {2, {3, 63}},
+                               {2, {1, 64}}, {2, {1, 4096}}, {2, {1, 4097}},    {2, {3, 4099}},
+                               {2, {9, 33}}};
     const uint64_t firsts[] = {0, 1, 3, 0xffffffffu, (uint64_t)5 << 33};
     const float rates[] = {0.3f, 0.5f, 0.9f};
     when = 3;
     seed = ((uint64_t)7 << 32) + 42;
     for (size_t i = 0; i < COUNT(shapes); i++)
         for (size_t f = 0; f < COUNT(firsts); f++) {
-            const kl__drop k = {.rate = rates[(i + f) % 3], .stream = (int)kl__fnv1a("dropout/fc1")};
+            const kl__drop k = {.rate = rates[(i + f) % 3],
+                                .stream = (int)kl__fnv1a("dropout/fc1")};
             rate = (double[]){0.3, 0.5, 0.9}[(i + f) % 3];
             first = firsts[f];
             rig_case c = case_of(&k, shapes[i]);
@@ -83,8 +87,8 @@ static void test_golden_mask(void **state)
     rig_run(&c);
 }
 
-/* Element 2^34 of seed 42 has word d8c0d705, of seed 2^32 + 42 element 0 has ae9c7140: both lie on the kept side of a
- * threshold just below, on the dropped side of one just above. */
+/* Element 2^34 of seed 42 has word d8c0d705, of seed 2^32 + 42 element 0 has ae9c7140: both lie on
+ * the kept side of a threshold just below, on the dropped side of one just above. */
 static double expected_of_one;
 static void one(const kl__apply *a, const double *const *in, double *const *out)
 {
@@ -94,8 +98,12 @@ static void one(const kl__apply *a, const double *const *in, double *const *out)
 static void test_high_words(void **state)
 {
     (void)state;
-    const struct { uint64_t seed, first; uint32_t word; } g[] = {
-        {42, (uint64_t)1 << 34, 0xd8c0d705u}, {((uint64_t)1 << 32) + 42, 0, 0xae9c7140u}, {42, 0, 0x42aabd16u}};
+    const struct {
+        uint64_t seed, first;
+        uint32_t word;
+    } g[] = {{42, (uint64_t)1 << 34, 0xd8c0d705u},
+             {((uint64_t)1 << 32) + 42, 0, 0xae9c7140u},
+             {42, 0, 0x42aabd16u}};
     when = 3;
     for (size_t i = 0; i < COUNT(g); i++)
         for (int above = 0; above < 2; above++) {
@@ -150,7 +158,8 @@ static void test_lowering(void **state)
     kl_node *x = kl_input(g, "x", KL_F32, (kl_shape){2, {KL_BATCH, 8}});
     kl_output(g, "y", kl_dropout(g, x, &(kl_dropout_opts){.name = "fc1"}));
     kl_output(g, "z", kl_dropout(g, x, &(kl_dropout_opts){.rate = (float)KL_NONE}));
-    kl_graph *train = kl__graph_lower(g, 2, true, KL_F32, NULL, 0), *infer = kl__graph_lower(g, 2, false, KL_F32, NULL, 0);
+    kl_graph *train = kl__graph_lower(g, 2, true, KL_F32, NULL, 0),
+             *infer = kl__graph_lower(g, 2, false, KL_F32, NULL, 0);
     assert_non_null(train);
     assert_non_null(infer);
     assert_true(kl__is_input(kl_graph_output(infer, "y")));

@@ -28,12 +28,19 @@ static void reference(const kl__apply *a, const double *const *in, double *const
 static rig_case case_of(const kl__grad_norm *k, int64_t p)
 {
     static const double rows[8] = {1, 0, 1, 0, 1, 0, 0, 0}, weight = 8;
-    return (rig_case){"grad_norm", &kl__op_grad_norm, k, 4, 0,
+    return (rig_case){"grad_norm",
+                      &kl__op_grad_norm,
+                      k,
+                      4,
+                      0,
                       {{KL_F32, {1, {p}}, RIG_NORMAL, 0, 1, NULL, false},
                        {KL_U8, {1, {p / 64}}, RIG_INDEX, 0, 2, NULL, true},
                        {KL_F32, {2, {2, 4}}, RIG_DATA, 0, 0, rows, true},
                        {KL_F32, {1, {1}}, RIG_DATA, 0, 0, &weight, true}},
-                      reference, {RIG_ULP, 16}, {0}, NULL};
+                      reference,
+                      {RIG_ULP, 16},
+                      {0},
+                      NULL};
 }
 
 static void test_norm_and_factor(void **state)
@@ -115,12 +122,9 @@ static void test_fast_variant_ran(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_norm_and_factor),
-        cmocka_unit_test(test_three_four_five),
-        cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_nothing_to_sum),
-        cmocka_unit_test(test_refusal),
-        cmocka_unit_test(test_fast_variant_ran),
+        cmocka_unit_test(test_norm_and_factor), cmocka_unit_test(test_three_four_five),
+        cmocka_unit_test(test_not_finite),      cmocka_unit_test(test_nothing_to_sum),
+        cmocka_unit_test(test_refusal),         cmocka_unit_test(test_fast_variant_ran),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Optimizers over arenas: golden values of both conventions over three steps, groups, and every flag against formulas in
- * double. */
+/* Optimizers over arenas: golden values of both conventions over three steps, groups, and every
+ * flag against formulas in double. */
 #include "rig.h"
 
 #include "ops/optim.h"
@@ -17,7 +17,8 @@
 
 static kl_ctx *ctx;
 
-/* ---- three steps on an arena of three groups ----------------------------------------------------------------- */
+/* ---- three steps on an arena of three groups
+ * ----------------------------------------------------------------- */
 enum { P = 192, STEPS = 3, MAX_STATES = 3 };
 
 typedef struct arena {
@@ -40,7 +41,8 @@ static void get(kl__mem *m, void *p, size_t bytes)
 }
 
 /** Group 0: as it is; 1: frozen; 2: twice the learning rate. w = 1, states 0, g = 0. */
-static void arena_open(arena *a, const kl__op *op, const kl__optim *o, double decay, const char *variant)
+static void arena_open(arena *a, const kl__op *op, const kl__optim *o, double decay,
+                       const char *variant)
 {
     const float table[12] = {1, (float)decay, 1, 0, 1, (float)decay, 0, 0, 2, (float)decay, 1, 0};
     const uint8_t groups[3] = {0, 1, 2};
@@ -54,8 +56,10 @@ static void arena_open(arena *a, const kl__op *op, const kl__optim *o, double de
     kl_graph *g = kl_graph_create();
     for (int i = 0; i < a->n_in; i++) {
         const int rest = i - 2 - a->n_states;
-        const kl_shape s = rest < 0 ? (kl_shape){1, {P}} : rest == 0 ? (kl_shape){1, {3}} : rest == 1 ? (kl_shape){2, {3, 4}}
-                           : (kl_shape){1, {rest == 2 ? 1 : 2}};
+        const kl_shape s = rest < 0    ? (kl_shape){1, {P}}
+                           : rest == 0 ? (kl_shape){1, {3}}
+                           : rest == 1 ? (kl_shape){2, {3, 4}}
+                                       : (kl_shape){1, {rest == 2 ? 1 : 2}};
         char name[8];
         snprintf(name, sizeof name, "in%d", i);
         in[i] = kl_input(g, name, rest == 0 ? KL_U8 : KL_F32, s);
@@ -116,29 +120,68 @@ typedef struct golden {
 
 #define TORCH .compat = KL_TORCH
 #define KERAS .compat = KL_KERAS
-#define CHANGE {.01, .01, .001}
+#define CHANGE                                                                                     \
+    {                                                                                              \
+        .01, .01, .001                                                                             \
+    }
 static const golden table[] = {
     {"sgd torch", &kl__op_sgd, {TORCH}, {0}, {.999, 1.001, .998}},
     {"sgd keras", &kl__op_sgd, {KERAS}, {0}, {.999, 1.001, .998}},
     {"momentum torch", &kl__op_sgd, {TORCH, .momentum = .9f}, {0}, {.999, 1.0001, .99809}},
     {"momentum keras", &kl__op_sgd, {KERAS, .momentum = .9f}, {0}, {.999, 1.0001, .99809}},
-    {"nesterov torch", &kl__op_sgd, {TORCH, .momentum = .9f, .nesterov = true}, {0}, {.9981, 1.00109, .996281}},
-    {"nesterov keras", &kl__op_sgd, {KERAS, .momentum = .9f, .nesterov = true}, {0}, {.9981, 1.00109, .996281}},
-    {"momentum, lr change, torch", &kl__op_sgd, {TORCH, .momentum = .9f}, CHANGE, {.999, 1.0001, .999899}},
-    {"momentum, lr change, keras", &kl__op_sgd, {KERAS, .momentum = .9f}, CHANGE, {.999, 1.0001, 1.00079}},
-    {"nesterov, lr change, torch", &kl__op_sgd, {TORCH, .momentum = .9f, .nesterov = true}, CHANGE,
+    {"nesterov torch",
+     &kl__op_sgd,
+     {TORCH, .momentum = .9f, .nesterov = true},
+     {0},
+     {.9981, 1.00109, .996281}},
+    {"nesterov keras",
+     &kl__op_sgd,
+     {KERAS, .momentum = .9f, .nesterov = true},
+     {0},
+     {.9981, 1.00109, .996281}},
+    {"momentum, lr change, torch",
+     &kl__op_sgd,
+     {TORCH, .momentum = .9f},
+     CHANGE,
+     {.999, 1.0001, .999899}},
+    {"momentum, lr change, keras",
+     &kl__op_sgd,
+     {KERAS, .momentum = .9f},
+     CHANGE,
+     {.999, 1.0001, 1.00079}},
+    {"nesterov, lr change, torch",
+     &kl__op_sgd,
+     {TORCH, .momentum = .9f, .nesterov = true},
+     CHANGE,
      {.9981, 1.00109, 1.0006091}},
-    {"nesterov, lr change, keras", &kl__op_sgd, {KERAS, .momentum = .9f, .nesterov = true}, CHANGE,
+    {"nesterov, lr change, keras",
+     &kl__op_sgd,
+     {KERAS, .momentum = .9f, .nesterov = true},
+     CHANGE,
      {.9981, 1.00109, 1.001411}},
     {"adam torch", &kl__op_adam, {TORCH}, {0}, {.999, .999366104, .999022863}},
     {"adam keras", &kl__op_adam, {KERAS}, {0}, {.999000032, .999366130, .999022892}},
-    {"adamw torch", &kl__op_adam, {TORCH, .decoupled = true}, {0}, {.99899, .999346114, .998992879}},
-    {"adamw keras", &kl__op_adam, {KERAS, .decoupled = true}, {0}, {.998996032, .999358134, .999010898}},
+    {"adamw torch",
+     &kl__op_adam,
+     {TORCH, .decoupled = true},
+     {0},
+     {.99899, .999346114, .998992879}},
+    {"adamw keras",
+     &kl__op_adam,
+     {KERAS, .decoupled = true},
+     {0},
+     {.998996032, .999358134, .999010898}},
     {"rmsprop torch", &kl__op_rmsprop, {TORCH}, {0}, {.900000100, .989532356, .909181928}},
     {"rmsprop keras", &kl__op_rmsprop, {KERAS}, {0}, {.996837880, .999694994, .997104365}},
-    {"rmsprop centered, momentum, torch", &kl__op_rmsprop, {TORCH, .momentum = .9f, .centered = true}, {0},
+    {"rmsprop centered, momentum, torch",
+     &kl__op_rmsprop,
+     {TORCH, .momentum = .9f, .centered = true},
+     {0},
      {.899496319, .898666919, .817454490}},
-    {"rmsprop centered, momentum, keras", &kl__op_rmsprop, {KERAS, .momentum = .9f, .centered = true}, {0},
+    {"rmsprop centered, momentum, keras",
+     &kl__op_rmsprop,
+     {KERAS, .momentum = .9f, .centered = true},
+     {0},
      {.996666852, .996560075, .993833418}},
 };
 
@@ -155,15 +198,16 @@ static void check_golden(const golden *k, const char *variant)
         get(a.mem[0], w, sizeof w);
         for (int i = 0; i < 64; i++) {
             if (!(fabs((double)w[i] - k->w[t]) <= 3e-7))
-                fail_msg("%s (%s), step %d, element %d: got %.9f, expected %.9f", k->name, variant, t, i, (double)w[i],
-                         k->w[t]);
+                fail_msg("%s (%s), step %d, element %d: got %.9f, expected %.9f", k->name, variant,
+                         t, i, (double)w[i], k->w[t]);
             if (w[64 + i] != 1)
                 fail_msg("%s (%s): a frozen parameter moved", k->name, variant);
         }
-        /* w moves by lr x something that does not depend on lr in the first step: twice the rate, twice the way */
+        /* w moves by lr x something that does not depend on lr in the first step: twice the rate,
+         * twice the way */
         if (t == 0 && !(fabs(2 * (1 - (double)w[0]) - (1 - (double)w[128])) <= 3e-7))
-            fail_msg("%s (%s): twice the learning rate moved by %.9f, once by %.9f", k->name, variant,
-                     1 - (double)w[128], 1 - (double)w[0]);
+            fail_msg("%s (%s): twice the learning rate moved by %.9f, once by %.9f", k->name,
+                     variant, 1 - (double)w[128], 1 - (double)w[0]);
     }
     for (int s = 0; s < a.n_states; s++) {
         get(a.mem[2 + s], w, sizeof w);
@@ -183,7 +227,8 @@ static void test_golden_values(void **state)
     }
 }
 
-/* ---- every flag, random data ----------------------------------------------------------------------------------- */
+/* ---- every flag, random data
+ * ----------------------------------------------------------------------------------- */
 static float step_float(const uint32_t *step, int i)
 {
     float f;
@@ -198,15 +243,17 @@ static void reference(const kl__apply *a, const double *const *in, double *const
     const int n = kl__optim_n_states(a->op, o);
     const double *w = in[0], *g = in[1], *groups = in[2 + n], *rows = in[3 + n];
     const double scale = in[5 + n][1] / in[4 + n][0], mu = (double)o->momentum;
-    const double p0 = (double)step_float(current_step, KL__STEP_P0), p1 = (double)step_float(current_step, KL__STEP_P1);
-    const bool keras = o->compat == KL_KERAS, adam = a->op == &kl__op_adam, rms = a->op == &kl__op_rmsprop;
+    const double p0 = (double)step_float(current_step, KL__STEP_P0),
+                 p1 = (double)step_float(current_step, KL__STEP_P1);
+    const bool keras = o->compat == KL_KERAS, adam = a->op == &kl__op_adam,
+               rms = a->op == &kl__op_rmsprop;
     for (int64_t i = 0; i < a->in[0]->desc.shape.dim[0]; i++) {
         const double *row = rows + 4 * (size_t)groups[i / 64];
         const double lr = (double)step_float(current_step, KL__STEP_LR) * row[0];
         double x = w[i], d = g[i] * scale, s[3] = {0, 0, 0};
         for (int k = 0; k < n; k++)
             s[k] = in[2 + k][i];
-        if (row[2] != 0) {
+        if (row[2] != 0 && isfinite(in[5 + n][0])) {
             if (keras || o->decoupled)
                 x -= x * row[1] * lr;
             else
@@ -248,14 +295,26 @@ static void reference(const kl__apply *a, const double *const *in, double *const
 
 static rig_case case_of(const kl__op *op, const kl__optim *o, int64_t p)
 {
-    static const double rows[12] = {1, 0.01, 1, 0, 0.5, 0, 1, 0, 1, 0.1, 0, 0}, weight = 3, clip[2] = {9, 0.7};
+    static const double rows[12] = {1, 0.01, 1, 0, 0.5, 0, 1, 0, 1, 0.1, 0, 0}, weight = 3,
+                        clip[2] = {9, 0.7};
     const int n = kl__optim_n_states(op, o);
-    rig_case c = {op->name, op, o, 2 + n + 4, 1 + n,
-                  {{KL_F32, {1, {p}}, RIG_UNIFORM, 1, 2, NULL, false}, {KL_F32, {1, {p}}, RIG_NORMAL, 0, 1, NULL, false}},
-                  reference, {RIG_L2, 3e-7}, {5}, NULL};
+    rig_case c = {op->name,
+                  op,
+                  o,
+                  2 + n + 4,
+                  1 + n,
+                  {{KL_F32, {1, {p}}, RIG_UNIFORM, 1, 2, NULL, false},
+                   {KL_F32, {1, {p}}, RIG_NORMAL, 0, 1, NULL, false}},
+                  reference,
+                  {RIG_L2, 3e-7},
+                  {5},
+                  NULL};
     const bool rms = op == &kl__op_rmsprop;
-    for (int k = 0; k < n; k++) /* mean squares are positive, and not below the square of the mean */
-        c.in[2 + k] = (rig_input){KL_F32, {1, {p}}, RIG_UNIFORM, rms && k == 0 ? 2 : 0.1, rms && k == 0 ? 3 : 1, NULL, false};
+    for (int k = 0; k < n;
+         k++) /* mean squares are positive, and not below the square of the mean */
+        c.in[2 + k] = (rig_input){
+            KL_F32, {1, {p}}, RIG_UNIFORM, rms && k == 0 ? 2 : 0.1, rms && k == 0 ? 3 : 1,
+            NULL,   false};
     c.in[2 + n] = (rig_input){KL_U8, {1, {p / 64}}, RIG_INDEX, 0, 3, NULL, true};
     c.in[3 + n] = (rig_input){KL_F32, {2, {3, 4}}, RIG_DATA, 0, 0, rows, true};
     c.in[4 + n] = (rig_input){KL_F32, {1, {1}}, RIG_DATA, 0, 0, &weight, true};
@@ -277,15 +336,37 @@ static void test_every_flag(void **state)
             const bool flag = m & 2, mu = m & 4;
             if ((k == 1 && mu) || (k == 0 && flag && !mu))
                 continue;
-            kl__optim o = {.compat = m & 1 ? KL_KERAS : KL_TORCH, .momentum = mu ? 0.8f : 0,
-                           .dampening = k == 0 && mu ? 0.25f : 0, .nesterov = k == 0 && flag,
-                           .decoupled = k == 1 && flag, .centered = k == 2 && flag};
+            kl__optim o = {.compat = m & 1 ? KL_KERAS : KL_TORCH,
+                           .momentum = mu ? 0.8f : 0,
+                           .dampening = k == 0 && mu ? 0.25f : 0,
+                           .nesterov = k == 0 && flag,
+                           .decoupled = k == 1 && flag,
+                           .centered = k == 2 && flag};
             kl__optim_defaults(ops[k], &o);
-            for (int64_t p = 64; p <= 64 * 131; p *= 131) { /* one block; several work-items, the last one short */
+            for (int64_t p = 64; p <= 64 * 131;
+                 p *= 131) { /* one block; several work-items, the last one short */
                 rig_case c = case_of(ops[k], &o, p);
                 current_step = c.step;
                 rig_run(&c);
             }
+        }
+}
+
+/* A step whose gradient is not finite changes neither weights nor states. */
+static void test_norm_that_is_not_finite(void **state)
+{
+    (void)state;
+    const kl__op *const ops[] = {&kl__op_sgd, &kl__op_adam, &kl__op_rmsprop};
+    const double bad[2][2] = {{NAN, NAN}, {INFINITY, 0}};
+    for (size_t k = 0; k < COUNT(ops); k++)
+        for (int b = 0; b < 2; b++) {
+            kl__optim o = {.momentum = k == 1 ? 0 : 0.8f};
+            kl__optim_defaults(ops[k], &o);
+            rig_case c = case_of(ops[k], &o, 128);
+            c.in[c.n_in - 1].data = bad[b];
+            c.tol.kind = RIG_EXACT;
+            current_step = c.step;
+            rig_run(&c);
         }
 }
 
@@ -329,7 +410,8 @@ static void test_refusals(void **state)
     rig_refused(&c, "a multiple of 64");
 }
 
-/* ---- sums of gradients --------------------------------------------------------------------------------------------- */
+/* ---- sums of gradients
+ * --------------------------------------------------------------------------------------------- */
 static void sum_reference(const kl__apply *a, const double *const *in, double *const *out)
 {
     for (int64_t i = 0; i < a->in[0]->desc.shape.dim[0]; i++)
@@ -341,10 +423,17 @@ static void test_tree_add(void **state)
     (void)state;
     const int64_t sizes[] = {1, 15, 64, 4096, 4113, 20000};
     for (size_t i = 0; i < COUNT(sizes); i++)
-        rig_run(&(rig_case){"a += b", &kl__op_tree_add, NULL, 2, 0,
+        rig_run(&(rig_case){"a += b",
+                            &kl__op_tree_add,
+                            NULL,
+                            2,
+                            0,
                             {{KL_F32, {1, {sizes[i]}}, RIG_INTEGER, -100, 100, NULL, false},
                              {KL_F32, {1, {sizes[i]}}, RIG_INTEGER, -100, 100, NULL, false}},
-                            sum_reference, {RIG_EXACT, 0}, {0}, NULL});
+                            sum_reference,
+                            {RIG_EXACT, 0},
+                            {0},
+                            NULL});
 }
 
 static void test_fast_variants_ran(void **state)
@@ -360,6 +449,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_values),
         cmocka_unit_test(test_every_flag),
+        cmocka_unit_test(test_norm_that_is_not_finite),
         cmocka_unit_test(test_states_and_scalars),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_tree_add),

@@ -1,4 +1,5 @@
-/* Softmax cross-entropy: golden values, both conventions, labels that do not count or do not exist, gradients. */
+/* Softmax cross-entropy: golden values, both conventions, labels that do not count or do not exist,
+ * gradients. */
 #include "rig.h"
 
 #include "graph/graph.h"
@@ -15,7 +16,8 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* ---- the definition, in double ------------------------------------------------------------------------- */
+/* ---- the definition, in double
+ * ------------------------------------------------------------------------- */
 typedef struct sample {
     bool ignored, wrong;
     double own; /* weight of the label */
@@ -36,7 +38,8 @@ static sizes sizes_of(const kl__apply *a)
 #define AT(z, i, c) ((i) / (z).inner * (z).k * (z).inner + (i) % (z).inner + (c) * (z).inner)
 
 /** Coefficients a[c] of sample i: loss = sum of a[c] (-log p[c]). */
-static sample coefficients(const kl__apply *a, const double *t, const double *cw, size_t i, double *coef)
+static sample coefficients(const kl__apply *a, const double *t, const double *cw, size_t i,
+                           double *coef)
 {
     const kl__xent *k = a->attrs;
     const sizes z = sizes_of(a);
@@ -56,7 +59,9 @@ static sample coefficients(const kl__apply *a, const double *t, const double *cw
     s.own = k->weights ? cw[label] : 1;
     for (size_t c = 0; c < z.k; c++) {
         const double target = soft ? t[AT(z, i, c)] : c == label;
-        coef[c] = (target * (1 - e) + e / (double)z.k) * (k->compat == KL_KERAS ? s.own : k->weights ? cw[c] : 1);
+        coef[c] = (target * (1 - e) + e / (double)z.k) * (k->compat == KL_KERAS ? s.own
+                                                          : k->weights          ? cw[c]
+                                                                                : 1);
     }
     return s;
 }
@@ -104,12 +109,14 @@ static void bwd_reference(const kl__apply *a, const double *const *in, double *c
         for (size_t c = 0; c < z.k; c++)
             all += coef[c];
         for (size_t c = 0; c < z.k; c++)
-            out[0][AT(z, i, c)] = s.ignored ? 0 : d * (all * exp(in[0][AT(z, i, c)] - lse) - coef[c]);
+            out[0][AT(z, i, c)] =
+                s.ignored ? 0 : d * (all * exp(in[0][AT(z, i, c)] - lse) - coef[c]);
     }
     free(coef);
 }
 
-/* ---- whole losses on constants ----------------------------------------------------------------------------- */
+/* ---- whole losses on constants
+ * ----------------------------------------------------------------------------- */
 static kl_ctx *ctx;
 
 static double value_of(kl_shape s, const float *logits, kl_dtype label_dtype, const void *labels,
@@ -119,7 +126,8 @@ static double value_of(kl_shape s, const float *logits, kl_dtype label_dtype, co
     if (label_dtype == KL_I32)
         ls = (kl_shape){1, {s.dim[0]}};
     kl_graph *g = kl_graph_create();
-    kl_node *x = kl_constant(g, "x", KL_F32, s, logits), *t = kl_constant(g, "t", label_dtype, ls, labels);
+    kl_node *x = kl_constant(g, "x", KL_F32, s, logits),
+            *t = kl_constant(g, "t", label_dtype, ls, labels);
     kl_output(g, "loss", kl_softmax_xent(g, x, t, o));
     kl_graph *low = kl__graph_lower(g, 0, true, KL_F32, NULL, 0);
     if (!low)
@@ -128,8 +136,9 @@ static double value_of(kl_shape s, const float *logits, kl_dtype label_dtype, co
     if (!p || kl__plan_run(p, kl__ctx_lane(ctx, KL__COMPUTE)) != KL_OK)
         fail_msg("%s", kl_last_error());
     float loss;
-    assert_int_equal(kl__lane_read(kl__ctx_lane(ctx, KL__COMPUTE), kl_graph_output(low, "loss")->place.span, &loss, 4,
-                                   NULL), KL_OK);
+    assert_int_equal(kl__lane_read(kl__ctx_lane(ctx, KL__COMPUTE),
+                                   kl_graph_output(low, "loss")->place.span, &loss, 4, NULL),
+                     KL_OK);
     kl__plan_destroy(p);
     kl_graph_destroy(g);
     return (double)loss;
@@ -144,7 +153,11 @@ static void test_golden_values(void **state)
     const int32_t hard[2] = {0, 2};
     const float soft[6] = {1, 0, 0, 0, 0, 1};
     const kl_floats w = {golden_weights, 3};
-    const struct { kl_xent_opts o; bool soft; double loss; } g[] = {
+    const struct {
+        kl_xent_opts o;
+        bool soft;
+        double loss;
+    } g[] = {
         {{.smoothing = 0}, false, 1.4185397696},
         {{.smoothing = 0.1f}, false, 1.4268731030},
         {{.class_weight = w}, false, 1.9192946463},
@@ -158,8 +171,9 @@ static void test_golden_values(void **state)
         {{.class_weight = w, .compat = KL_KERAS}, true, 3.8385892927},
     };
     for (size_t i = 0; i < COUNT(g); i++) {
-        const double got = value_of((kl_shape){2, {2, 3}}, golden_logits, g[i].soft ? KL_F32 : KL_I32,
-                                    g[i].soft ? (const void *)soft : hard, &g[i].o);
+        const double got =
+            value_of((kl_shape){2, {2, 3}}, golden_logits, g[i].soft ? KL_F32 : KL_I32,
+                     g[i].soft ? (const void *)soft : hard, &g[i].o);
         if (!(fabs(got - g[i].loss) <= 5e-7 * g[i].loss))
             fail_msg("golden %zu: got %.9g, expected %.10g", i, got, g[i].loss);
     }
@@ -169,30 +183,44 @@ static void test_ignored_and_unknown_labels(void **state)
 {
     (void)state;
     const float x[12] = {2, 1, 0.1f, NAN, NAN, NAN, 0.5f, 2.5f, 0.3f, 7, 7, 7};
-    const int32_t some[4] = {0, -100, 2, -100}, none[4] = {-100, -100, -100, -100}, zero[4] = {1, 0, 1, 0};
+    const int32_t some[4] = {0, -100, 2, -100}, none[4] = {-100, -100, -100, -100},
+                  zero[4] = {1, 0, 1, 0};
     const int32_t bad[2] = {0, 3}, negative[2] = {0, -1};
     const kl_shape s = {2, {4, 3}}, two = {2, {2, 3}};
-    assert_float_equal(value_of(s, x, KL_I32, some, NULL), 1.4185397696, 1e-6); /* the mean of those that count */
-    assert_float_equal(value_of(s, x, KL_I32, some, &(kl_xent_opts){.compat = KL_KERAS}), 1.4185397696, 1e-6);
+    assert_float_equal(value_of(s, x, KL_I32, some, NULL), 1.4185397696,
+                       1e-6); /* the mean of those that count */
+    assert_float_equal(value_of(s, x, KL_I32, some, &(kl_xent_opts){.compat = KL_KERAS}),
+                       1.4185397696, 1e-6);
     assert_true(isnan(value_of(s, x, KL_I32, none, NULL)));
     assert_true(isfinite(value_of(s, x, KL_I32, zero, &(kl_xent_opts){.ignore_index = KL_NONE})));
     assert_true(isnan(value_of(two, golden_logits, KL_I32, bad, NULL)));
     assert_true(isnan(value_of(two, golden_logits, KL_I32, negative, NULL)));
-    assert_true(isfinite(value_of(two, golden_logits, KL_I32, negative, &(kl_xent_opts){.ignore_index = -1})));
+    assert_true(isfinite(
+        value_of(two, golden_logits, KL_I32, negative, &(kl_xent_opts){.ignore_index = -1})));
 }
 
-/* ---- sums and gradients over shapes, widths and modes --------------------------------------------------------- */
+/* ---- sums and gradients over shapes, widths and modes
+ * --------------------------------------------------------- */
 static const kl_shape shapes[] = {
-    {2, {5, 3}}, {2, {1, 1}}, {2, {2, 16}}, {2, {33, 10}}, {2, {3, 1000}}, {2, {900, 33}},
-    {4, {2, 5, 3, 7}}, {3, {2, 3, 16}}, {4, {3, 21, 33, 47}}, {3, {1, 2, 1500}},
+    {2, {5, 3}},    {2, {1, 1}},       {2, {2, 16}},    {2, {33, 10}},        {2, {3, 1000}},
+    {2, {900, 33}}, {4, {2, 5, 3, 7}}, {3, {2, 3, 16}}, {4, {3, 21, 33, 47}}, {3, {1, 2, 1500}},
 };
 
 static rig_case case_of(const kl__op *op, const kl__xent *k, kl_shape s, bool soft, bool bwd)
 {
     static const double d = -0.75;
-    kl_shape ls = {s.n_dims - 1, {s.dim[0], s.n_dims > 2 ? s.dim[2] : 0, s.n_dims > 3 ? s.dim[3] : 0}};
-    rig_case c = {"xent", op, k, 2, 0, {{KL_F32, s, RIG_NORMAL, 0, 2, NULL, false}},
-                  bwd ? bwd_reference : sums_reference, {RIG_L2, bwd ? 2e-6 : 1e-6}, {0}, NULL};
+    kl_shape ls = {s.n_dims - 1,
+                   {s.dim[0], s.n_dims > 2 ? s.dim[2] : 0, s.n_dims > 3 ? s.dim[3] : 0}};
+    rig_case c = {"xent",
+                  op,
+                  k,
+                  2,
+                  0,
+                  {{KL_F32, s, RIG_NORMAL, 0, 2, NULL, false}},
+                  bwd ? bwd_reference : sums_reference,
+                  {RIG_L2, bwd ? 2e-6 : 1e-6},
+                  {0},
+                  NULL};
     c.in[1] = soft ? (rig_input){KL_F32, s, RIG_UNIFORM, 0, 1, NULL, true}
                    : (rig_input){KL_I32, ls, RIG_INDEX, 0, (double)s.dim[1], NULL, true};
     if (k->weights)
@@ -208,7 +236,9 @@ static void run_modes(const kl__op *op, bool bwd)
         for (int m = 0; m < 16; m++) {
             if (i > 3 && m != 0 && m != 7 && m != 10 && m != 13) /* all modes on the small shapes */
                 continue;
-            const kl__xent k = {.smoothing = m & 1 ? 0.1f : 0, .weights = m & 2, .ignore_index = 1,
+            const kl__xent k = {.smoothing = m & 1 ? 0.1f : 0,
+                                .weights = m & 2,
+                                .ignore_index = 1,
                                 .compat = m & 4 ? KL_KERAS : KL_TORCH};
             rig_case c = case_of(op, &k, shapes[i], m & 8, bwd);
             rig_run(&c);
@@ -243,7 +273,8 @@ static void test_nan_per_sample(void **state)
                     x[(i * 3 + c) * inner + j] = t[i * inner + j] == -100 ? NAN : c - 0.1 * j;
             }
         for (int m = 0; m < 4; m++) {
-            const kl__xent k = {.smoothing = m & 1 ? 0.1f : 0, .weights = m & 2, .ignore_index = -100};
+            const kl__xent k = {
+                .smoothing = m & 1 ? 0.1f : 0, .weights = m & 2, .ignore_index = -100};
             for (int bwd = 0; bwd < 2; bwd++) {
                 rig_case c = case_of(bwd ? &kl__op_xent_bwd : &kl__op_xent, &k, s, false, bwd);
                 c.in[0].fill = c.in[1].fill = RIG_DATA;
@@ -255,7 +286,8 @@ static void test_nan_per_sample(void **state)
     }
 }
 
-/* A class whose probability is 0 and whose target is 0 adds nothing; one whose target is not 0 an infinity. */
+/* A class whose probability is 0 and whose target is 0 adds nothing; one whose target is not 0 an
+ * infinity. */
 static void test_minus_infinity(void **state)
 {
     (void)state;
@@ -285,13 +317,17 @@ static void test_no_samples_give_zeros(void **state)
 
 static int hard_net(kl_graph *g, kl_node *const *in, kl_node **out)
 {
-    out[0] = kl_softmax_xent(g, in[0], in[1], &(kl_xent_opts){.smoothing = 0.1f, .class_weight = {golden_weights, 3}});
+    out[0] = kl_softmax_xent(
+        g, in[0], in[1], &(kl_xent_opts){.smoothing = 0.1f, .class_weight = {golden_weights, 3}});
     return 1;
 }
 static int keras_net(kl_graph *g, kl_node *const *in, kl_node **out)
 {
-    out[0] = kl_softmax_xent(g, in[0], in[1], &(kl_xent_opts){.smoothing = 0.2f, .ignore_index = 1,
-                             .class_weight = {golden_weights, 3}, .compat = KL_KERAS});
+    out[0] = kl_softmax_xent(g, in[0], in[1],
+                             &(kl_xent_opts){.smoothing = 0.2f,
+                                             .ignore_index = 1,
+                                             .class_weight = {golden_weights, 3},
+                                             .compat = KL_KERAS});
     return 1;
 }
 
@@ -310,9 +346,17 @@ static void test_gradients(void **state)
         rig_grad_net("softmax_xent, map", nets[i], map, 2, true);
     }
     const double sum = 3, weight = 4;
-    rig_grad(&(rig_case){"weighted_mean", &kl__op_weighted_mean, NULL, 2, 0,
+    rig_grad(&(rig_case){"weighted_mean",
+                         &kl__op_weighted_mean,
+                         NULL,
+                         2,
+                         0,
                          {{KL_F32, {0, {0}}, RIG_DATA, 0, 0, &sum, false},
-                          {KL_F32, {0, {0}}, RIG_DATA, 0, 0, &weight, false}}, NULL, {RIG_EXACT, 0}, {0}, NULL});
+                          {KL_F32, {0, {0}}, RIG_DATA, 0, 0, &weight, false}},
+                         NULL,
+                         {RIG_EXACT, 0},
+                         {0},
+                         NULL});
 }
 
 static void test_refusals(void **state)
@@ -320,8 +364,16 @@ static void test_refusals(void **state)
     (void)state;
     const kl_shape s = {2, {KL_BATCH, 3}};
     const float bad[3] = {1, -1, 1};
-    const struct { kl_dtype t; kl_shape l; kl_xent_opts o; const char *part; } r[] = {
-        {KL_I32, {2, {KL_BATCH, 3}}, {.name = "loss"}, "softmax_xent \"loss\": labels i32 [N,3] do not fit logits [N,3]"},
+    const struct {
+        kl_dtype t;
+        kl_shape l;
+        kl_xent_opts o;
+        const char *part;
+    } r[] = {
+        {KL_I32,
+         {2, {KL_BATCH, 3}},
+         {.name = "loss"},
+         "softmax_xent \"loss\": labels i32 [N,3] do not fit logits [N,3]"},
         {KL_F32, {1, {KL_BATCH}}, {.name = "loss"}, "labels f32 [N] do not fit"},
         {KL_I32, {1, {KL_BATCH}}, {.class_weight = {bad, 2}}, "2 class weights for 3 classes"},
         {KL_I32, {1, {KL_BATCH}}, {.class_weight = {bad, 3}}, "class weight 1 is -1"},
@@ -329,7 +381,8 @@ static void test_refusals(void **state)
     };
     for (size_t i = 0; i < COUNT(r); i++) {
         kl_graph *g = kl_graph_create();
-        assert_null(kl_softmax_xent(g, kl_input(g, "x", KL_F32, s), kl_input(g, "t", r[i].t, r[i].l), &r[i].o));
+        assert_null(kl_softmax_xent(g, kl_input(g, "x", KL_F32, s),
+                                    kl_input(g, "t", r[i].t, r[i].l), &r[i].o));
         if (!strstr(kl_last_error(), r[i].part))
             fail_msg("\"%s\" does not say \"%s\"", kl_last_error(), r[i].part);
         kl_graph_destroy(g);
