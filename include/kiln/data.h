@@ -12,14 +12,14 @@ typedef struct kl_dataset kl_dataset;
 
 /** Opens by a spec:
  *    fashion-mnist[:test]            Debian's dataset-fashion-mnist
- *    idx:IMAGES[,LABELS]             MNIST's format, plain or .gz
+ *    idx:IMAGES[,LABELS]             MNIST's format, plain or .gz; or a folder of MNIST's names (":test" as below)
  *    cifar10:FILE[,FILE...] or a folder with data_batch_*.bin (":test" of a folder: test_batch.bin)
  *    cifar100:FILE[,fine|coarse]
- *    csv:FILE[,label=COLUMN|first|last|none][,shape=CxHxW][,scale=1/16]
+ *    csv:FILE[,label=COLUMN|first|last|none][,shape=CxHxW][,scale=1/16]   label: a name or number from 1; default last
  *    npy:X.npy,Y.npy
  *    folder:DIR[,size=HxW][,channels=1|3]   one sub-folder of PNG/JPEG per class, classes in byte order of their names
  *    a bare path: a folder, or a file told by its name
- *  Caller owns. NULL: what is wrong, where. Labels are checked against the number of classes. */
+ *  u8 data becomes x / 255. Caller owns. NULL: what is wrong, where. Labels are checked against the number of classes. */
 KL_API kl_dataset *kl_dataset_open(const char *spec);
 /** From memory, copied: samples as f32 of n x count(shape), labels may be NULL. */
 KL_API kl_dataset *kl_dataset_from_memory(const float *x, const int32_t *labels, size_t n, kl_shape sample, int n_classes);

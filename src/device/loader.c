@@ -76,6 +76,11 @@ void kl__cl_set_table(const kl__cl_table *table)
     atomic_store(&current, table);
 }
 
+bool kl__cl_started(void)
+{
+    return atomic_load(&current) != NULL;
+}
+
 bool kl__cl_is_loader(void)
 {
     return kl__cl() == &loader_table;

@@ -35,6 +35,7 @@ typedef struct kl__cl_table {
 const kl__cl_table *kl__cl(void);
 /** Test hook: use this table from now on; NULL: back to the loader's. Only while no context lives. */
 void kl__cl_set_table(const kl__cl_table *table);
+bool kl__cl_started(void);   /* has anybody asked for the table yet? */
 bool kl__cl_is_loader(void); /* CLBlast may be used only then: it calls the loader itself */
 
 const char *kl__cl_code_name(cl_int code); /* "CL_OUT_OF_RESOURCES" */

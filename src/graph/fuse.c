@@ -88,6 +88,9 @@ static bool joins(work *w, const kl_node *x)
     const kl__apply *p = x->by;
     const kl__desc *d = &w->set[w->n_set - 1]->out[0]->desc;
     kl_node *in[KL__FUSE_IN];
+    for (int i = 0; i < w->n_set; i++)
+        if (w->set[i] == p)
+            return false;
     if (w->n_set == MAX_OPS || w->gone[p->id] || w->instead[p->id] || !can_fuse(p) ||
         w->inside[x->id] != w->uses[x->id] || x->desc.dtype != d->dtype || !kl_shape_equal(x->desc.shape, d->shape) ||
         overwritten(w, p))

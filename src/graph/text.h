@@ -20,6 +20,7 @@ void kl__put_quoted(kl__text *t, const char *s, bool always);
 
 /** The shortest way to write an apply: which inputs and attributes build the same one again. */
 typedef struct kl__short_form {
+    bool no_memory; /* what stands here cannot be relied on */
     int n_in; /* inputs after these are parameters that the op makes itself */
     union {
         max_align_t align;

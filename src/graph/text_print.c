@@ -49,14 +49,17 @@ static bool same_apply(const kl__apply *a, const kl__apply *b, int n_data)
     return true;
 }
 
-/** Does building from the first n_data inputs and `attrs` give `a` again? */
-static bool builds_same(const kl__apply *a, int n_data, const void *attrs)
+/** Does building from the first n_data inputs and `attrs` give `a` again? A trial that found no memory tells nothing:
+ *  *no_memory. */
+static bool builds_same(const kl__apply *a, int n_data, const void *attrs, bool *no_memory)
 {
     kl_node *in[64];
     kl_graph *g = kl_graph_create();
     bool same = false;
-    if (!g)
+    if (!g) {
+        *no_memory = true;
         return false;
+    }
     g->real = a->graph->real;
     g->batch = a->graph->batch;
     for (int i = 0; i < n_data; i++) { /* names that the apply and its parameters cannot have */
@@ -67,6 +70,8 @@ static bool builds_same(const kl__apply *a, int n_data, const void *attrs)
     kl_node *y = kl__build(g, a->op, in, n_data, attrs);
     if (y)
         same = same_apply(a, y->by, n_data);
+    else
+        *no_memory |= g->status == KL_E_MEMORY;
     kl_graph_destroy(g);
     return same;
 }
@@ -105,9 +110,9 @@ static void shorten(const kl__apply *a, kl__short_form *f)
     if (a->op->build)
         zeros_to_none(a->op, &f->attrs);
     f->n_in = n_data;
-    if (!builds_same(a, n_data, &f->attrs)) {
+    if (!builds_same(a, n_data, &f->attrs, &f->no_memory)) {
         f->n_in = a->n_in;
-        if (n_data == a->n_in || !builds_same(a, a->n_in, &f->attrs))
+        if (n_data == a->n_in || !builds_same(a, a->n_in, &f->attrs, &f->no_memory))
             return;
     }
     for (const kl__attr *t = a->op->attrs; t && t->name; t++) {
@@ -115,8 +120,8 @@ static void shorten(const kl__apply *a, kl__short_form *f)
         if (kl__attr_unset(t, &f->attrs))
             continue;
         kl__attr_clear(t, &less.attrs);
-        if (builds_same(a, f->n_in, &less.attrs))
-            *f = less;
+        if (builds_same(a, f->n_in, &less.attrs, &f->no_memory))
+            f->attrs = less.attrs;
     }
 }
 
@@ -132,8 +137,12 @@ void kl__short_form_of(const kl__apply *a, kl__short_form *f)
     /* Trials that fail are no errors of the caller's. */
     kl_status status = kl__last_status();
     char *sentence = kl__strdup(kl_last_error());
+    f->no_memory = !sentence;
     shorten(a, f);
-    kl__fail(status, "%s", sentence ? sentence : "");
+    if (f->no_memory)
+        kl__no_memory(0);
+    else
+        kl__fail(status, "%s", sentence);
     kl__free(sentence);
 }
 
@@ -157,6 +166,11 @@ bool *kl__implicit_params(const kl_graph *g)
             kl__short_form_of(a, &f);
             for (int i = f.n_in; i < a->n_in; i++)
                 implicit[a->in[i]->by->id] = true;
+            if (f.no_memory) {
+                kl__free(implicit);
+                implicit = NULL;
+                goto out;
+            }
         }
         for (int i = 0; i < a->n_in; i++)
             used[a->in[i]->by->id] = true;
@@ -191,6 +205,7 @@ static void put_line(kl__text *t, const kl__apply *a, const bool *implicit)
 {
     kl__short_form f;
     kl__short_form_of(a, &f);
+    t->failed |= f.no_memory;
     bool makes_params = f.n_in < a->n_in && implicit[a->in[f.n_in]->by->id];
     kl__put(t, "%s = ", a->name);
     kl__put_call(t, a, &f, makes_params ? f.n_in : a->n_in);

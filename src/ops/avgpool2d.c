@@ -80,6 +80,7 @@ const kl__op kl__op_avgpool2d = {
     .build = avgpool2d_build,
     .infer = kl__pool2d_infer,
     .grad = avgpool2d_grad,
+    .window = kl__pool2d_window,
     .variants = variants,
 };
 

@@ -171,6 +171,15 @@ static kl_status conv_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, 
     return kl_graph_check(g);
 }
 
+static void conv_window(const kl__apply *a, int extent[2], int stride[2])
+{
+    kl__conv c = kl__conv_of(a);
+    for (int i = 0; i < 2; i++) {
+        extent[i] = c.dilation[i] * (c.kernel[i] - 1) + 1;
+        stride[i] = c.stride[i];
+    }
+}
+
 const kl__op kl__op_conv2d = {
     .name = op_name,
     .doc = "cross-correlation: x [N,C,H,W], weight [K,C/groups,KH,KW], bias [K] -> [N,K,OH,OW]",
@@ -182,6 +191,8 @@ const kl__op kl__op_conv2d = {
     .build = conv_build,
     .infer = conv_infer,
     .grad = conv_grad,
+    .macs = kl__conv_macs,
+    .window = conv_window,
     .variants = kl__conv_variants,
 };
 
@@ -264,6 +275,7 @@ const kl__op kl__op_conv2d_bwd_data = {
     .attrs_bytes = sizeof(kl__conv_bwd),
     .attrs = bwd_attrs,
     .infer = data_infer,
+    .macs = kl__conv_macs,
     .variants = kl__conv_variants,
 };
 const kl__op kl__op_conv2d_bwd_weights = {
@@ -276,6 +288,7 @@ const kl__op kl__op_conv2d_bwd_weights = {
     .attrs_bytes = sizeof(kl__conv_bwd),
     .attrs = bwd_attrs,
     .infer = weights_infer,
+    .macs = kl__conv_macs,
     .variants = kl__conv_variants,
 };
 

@@ -24,6 +24,7 @@ typedef struct kl__conv {
         pad[2]; /* height, width; pad: top, left */
 } kl__conv;
 kl__conv kl__conv_of(const kl__apply *a); /* shapes are final */
+int64_t kl__conv_macs(const kl__apply *a); /* of any op of the family */
 
 /** Attributes of conv2d_bwd_data and conv2d_bwd_weights. */
 typedef struct kl__conv_bwd {

@@ -167,6 +167,16 @@ static kl_status grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const
     return kl_graph_check(g);
 }
 
+/** Cells of the input lie `stride` cells of the output apart. */
+static void window(const kl__apply *a, int extent[2], int stride[2])
+{
+    kl__conv c = kl__conv_of(a);
+    for (int i = 0; i < 2; i++) {
+        extent[i] = (c.dilation[i] * (c.kernel[i] - 1) + c.stride[i]) / c.stride[i];
+        stride[i] = -c.stride[i];
+    }
+}
+
 const kl__op kl__op_conv2d_transpose = {
     .name = "conv2d_transpose",
     .doc = "transposed convolution: x [N,C,H,W], weight [C,filters/groups,KH,KW], bias [filters] "
@@ -179,6 +189,8 @@ const kl__op kl__op_conv2d_transpose = {
     .build = build,
     .infer = infer,
     .grad = grad,
+    .macs = kl__conv_macs,
+    .window = window,
     .variants = kl__conv_variants,
 };
 
@@ -250,4 +262,11 @@ kl__conv kl__conv_of(const kl__apply *a)
     }
     sizes(&c, a);
     return c;
+}
+
+int64_t kl__conv_macs(const kl__apply *a)
+{
+    kl__conv c = kl__conv_of(a);
+    int64_t per_cell = (int64_t)(c.C / c.G) * c.kernel[0] * c.kernel[1];
+    return (int64_t)c.N * c.K * c.out[0] * c.out[1] * per_cell;
 }

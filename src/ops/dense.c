@@ -150,7 +150,8 @@ static const kl__attr attrs[] = {
 const kl__op kl__op_dense = {
     .name = "dense", .doc = "x w^T + b; x [N,...] flattened to [N,I], w [units,I], b [units] -> [N,units]",
     .min_in = 1, .max_in = 3, .n_out = 1, .attrs_bytes = sizeof(kl_dense_opts), .attrs = attrs,
-    .build = dense_build, .infer = dense_infer, .grad = dense_grad, .variants = kl__matmul_variants,
+    .build = dense_build, .infer = dense_infer, .grad = dense_grad, .macs = kl__product_macs,
+    .window = kl__product_window, .variants = kl__matmul_variants,
 };
 
 static const kl__attr bwd_data_attrs[] = {
@@ -161,10 +162,10 @@ static const kl__attr bwd_data_attrs[] = {
 const kl__op kl__op_dense_bwd_data = {
     .name = "dense_bwd_data", .doc = "gradient of dense by x: dy w; dy [N,U], w [U,I] -> x's shape",
     .min_in = 2, .max_in = 2, .n_out = 1, .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl__dense_shape),
-    .attrs = bwd_data_attrs, .infer = bwd_data_infer, .variants = kl__matmul_variants,
+    .attrs = bwd_data_attrs, .infer = bwd_data_infer, .macs = kl__product_macs, .variants = kl__matmul_variants,
 };
 const kl__op kl__op_dense_bwd_weights = {
     .name = "dense_bwd_weights", .doc = "gradient of dense by w: dy^T x; dy [N,U], x [N,...] -> [U,I]",
     .min_in = 2, .max_in = 2, .n_out = 1, .flags = KL__OP_HIDDEN, .infer = bwd_weights_infer,
-    .variants = kl__matmul_variants,
+    .macs = kl__product_macs, .variants = kl__matmul_variants,
 };

@@ -88,15 +88,15 @@ static int drop_aliases(const kl__apply *a, int out)
 
 /** The rate as it was written: 0.3, not the float nearest to it; the threshold is defined by that
  * double. */
-static double written(float rate)
+static kl_status written(float rate, double *d)
 {
     kl__text t = {0};
-    double d = (double)rate;
     kl__put_float(&t, rate);
-    if (!t.failed && t.s)
-        kl__parse_double(t.s, &d);
+    kl_status st = t.failed ? kl__no_memory(16) : KL_OK;
+    if (st == KL_OK && !kl__parse_double(t.s, d))
+        *d = (double)rate;
     kl__text_free(&t);
-    return d;
+    return st;
 }
 
 static kl_status drop_emit(kl__emit *e, const kl__apply *a, bool solo)
@@ -104,7 +104,10 @@ static kl_status drop_emit(kl__emit *e, const kl__apply *a, bool solo)
     const kl__drop *o = a->attrs;
     const kl_shape s = a->in[0]->desc.shape;
     const int64_t count = kl_shape_count(s);
-    const double rate = written(o->rate);
+    double rate = 0;
+    kl_status st = written(o->rate, &rate);
+    if (st != KL_OK)
+        return st;
     const uint64_t threshold = kl__rng_drop_threshold(rate);
     const bool none = threshold > UINT32_MAX;
     kl__defs defs = {0};
@@ -134,7 +137,7 @@ static kl_status drop_emit(kl__emit *e, const kl__apply *a, bool solo)
                       ((size_t)count + 6) /
                           4); /* a block more where the first element lies inside one */
     }
-    kl_status st = kl__emit_launch(e, a, &l);
+    st = kl__emit_launch(e, a, &l);
     kl__defs_free(&defs);
     return st;
 }

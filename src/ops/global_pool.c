@@ -148,6 +148,13 @@ VARIANTS(max)
 VARIANTS(avg_bwd)
 VARIANTS(max_bwd)
 
+static void whole(const kl__apply *a, int extent[2], int stride[2])
+{
+    (void)a;
+    extent[0] = extent[1] = 0;
+    stride[0] = stride[1] = 1;
+}
+
 const kl__op kl__op_global_avgpool = {
     .name = "global_avgpool",
     .doc = "mean of each plane: [N,C,H,W] -> [N,C,1,1]",
@@ -158,6 +165,7 @@ const kl__op kl__op_global_avgpool = {
     .attrs = attrs,
     .infer = global_infer,
     .grad = grad,
+    .window = whole,
     .variants = avg_variants,
 };
 const kl__op kl__op_global_maxpool = {
@@ -170,6 +178,7 @@ const kl__op kl__op_global_maxpool = {
     .attrs = attrs,
     .infer = max_infer,
     .grad = grad,
+    .window = whole,
     .variants = max_variants,
 };
 const kl__op kl__op_global_avgpool_bwd = {

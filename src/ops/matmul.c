@@ -86,6 +86,19 @@ kl__product kl__product_of(const kl__apply *a)
     return p;
 }
 
+int64_t kl__product_macs(const kl__apply *a)
+{
+    kl__product p = kl__product_of(a);
+    return (int64_t)p.batch * p.m * p.n * p.k;
+}
+
+void kl__product_window(const kl__apply *a, int extent[2], int stride[2])
+{
+    (void)a;
+    extent[0] = extent[1] = 0;
+    stride[0] = stride[1] = 1;
+}
+
 kl_node *kl_matmul(kl_graph *g, kl_node *a, kl_node *b, const kl_matmul_opts *opts)
 {
     kl_node *in[2] = {a, b};
@@ -101,5 +114,6 @@ static const kl__attr attrs[] = {
 const kl__op kl__op_matmul = {
     .name = "matmul", .doc = "op(a) op(b); a [M,K], b [K,N] -> [M,N], or [B,M,K], [B,K,N] -> [B,M,N]",
     .min_in = 2, .max_in = 2, .n_out = 1, .attrs_bytes = sizeof(kl_matmul_opts), .attrs = attrs,
-    .infer = matmul_infer, .grad = matmul_grad, .variants = kl__matmul_variants,
+    .infer = matmul_infer, .grad = matmul_grad, .macs = kl__product_macs, .window = kl__product_window,
+    .variants = kl__matmul_variants,
 };

@@ -12,6 +12,8 @@ typedef struct kl__product {
 } kl__product;
 /** The product that an apply of matmul, dense, dense_bwd_data or dense_bwd_weights is; shapes concrete. */
 kl__product kl__product_of(const kl__apply *a);
+int64_t kl__product_macs(const kl__apply *a);
+void kl__product_window(const kl__apply *a, int extent[2], int stride[2]); /* an output sees a whole row */
 
 extern const kl__variant kl__matmul_variants[]; /* of all four */
 

@@ -99,6 +99,7 @@ const kl__op kl__op_maxpool2d = {
     .build = maxpool2d_build,
     .infer = maxpool2d_infer,
     .grad = maxpool2d_grad,
+    .window = kl__pool2d_window,
     .variants = variants,
 };
 

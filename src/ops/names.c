@@ -107,7 +107,10 @@ const char *kl__graph_name(kl_graph *g, const kl__op *op, const char *wanted)
             return NULL;
         c->op = op;
         c->next = 1;
+        unsigned before = HASH_COUNT(m->counters);
         HASH_ADD_PTR(m->counters, op, c);
+        if (HASH_COUNT(m->counters) == before)
+            return kl__graph_fail(g, KL_E_MEMORY, "graph: out of host memory");
     }
     for (;;) {
         char *s = kl__asprintf("%s_%u", op->name, c->next++);

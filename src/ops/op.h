@@ -95,7 +95,7 @@ struct kl__op {
     /** Multiply-accumulates of one application (shapes concrete). NULL: none worth counting. */
     int64_t (*macs)(const kl__apply *a);
     /** Window over the input's rows and columns: extent (dilated) and stride, for receptive fields. NULL: 1 and 1;
-     *  extent 0: sees the whole input. */
+     *  extent 0: sees the whole input; stride -s: s cells of the output per cell of the input. */
     void (*window)(const kl__apply *a, int extent[2], int stride[2]);
     const kl__variant *variants; /* ended by a NULL name; NULL for leaves, views and element-wise ops (which share one) */
     /** Rewrites the apply for a mode: sets out[i] to nodes built in g from `in` (the apply's inputs, already in g). Left

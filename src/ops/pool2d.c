@@ -153,3 +153,12 @@ kl_status kl__pool2d_emit(kl__emit *e, const kl__apply *a, const kl__pool2d_laun
     kl__defs_free(&d);
     return st;
 }
+
+void kl__pool2d_window(const kl__apply *a, int extent[2], int stride[2])
+{
+    kl__geom g = kl__pool2d_geom(a);
+    for (int i = 0; i < 2; i++) {
+        extent[i] = g.window[i];
+        stride[i] = g.stride[i];
+    }
+}

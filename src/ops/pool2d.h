@@ -20,6 +20,7 @@ kl_status kl__pool2d_infer(const kl__apply *a, kl__desc *y);
  */
 kl__geom kl__pool2d_geom(const kl__apply *a);
 kl__geom kl__pool2d_bwd_geom(const kl__apply *a);
+void kl__pool2d_window(const kl__apply *a, int extent[2], int stride[2]);
 /** dx [N,C,H,W] of dy: infer of the backward ops. */
 kl_status kl__pool2d_bwd_infer(const kl__apply *a, kl__desc *dx);
 

@@ -1,5 +1,6 @@
-/* The confusion matrix and what is read off it. A sample with a NaN among its scores has no prediction: it counts for its
- * class and is wrong. Equal scores: the lower class goes first, in the matrix and in top-k alike. */
+/* The confusion matrix and what is read off it. A sample with a NaN among its scores has no
+ * prediction: it counts for its class and is wrong. Equal scores: the lower class goes first, in
+ * the matrix and in top-k alike. */
 #include "train/fit.h"
 
 #include "base/error.h"
@@ -11,8 +12,8 @@ enum { TOP_MAX = 5 };
 
 struct kl_confusion {
     int n;
-    int64_t *count;    /* [truth][prediction] */
-    int64_t *without;  /* [truth]: samples without prediction */
+    int64_t *count;   /* [truth][prediction] */
+    int64_t *without; /* [truth]: samples without prediction */
     int64_t total, top[TOP_MAX];
 };
 

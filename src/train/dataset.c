@@ -1,4 +1,5 @@
-/* Data sets: the store, what may be asked of it, and splitting. Readers of files are in dataset_*.c. */
+/* Data sets: the store, what may be asked of it, and splitting. Readers of files are in
+ * dataset_*.c. */
 #include "train/dataset.h"
 
 #include "base/mem.h"
@@ -24,7 +25,8 @@ static void store_release(kl__store *s)
     kl__free(s);
 }
 
-/* ---- making: checks on what a reader found -------------------------------------------------------- */
+/* ---- making: checks on what a reader found
+ * -------------------------------------------------------- */
 
 static kl_status shape_of(const kl__raw *r, kl__store *s)
 {
@@ -123,7 +125,8 @@ static kl_status take_labels(const kl__raw *r, kl__store *s)
         n *= (size_t)r->y.dim[i];
     }
     if (r->y.n_dims > 1 && r->y.dim[0] > 0 && n != (size_t)r->y.dim[0]) {
-        return kl__fail(KL_E_SHAPE, "%s: %zu values for %lld samples; one whole number each is a label",
+        return kl__fail(KL_E_SHAPE,
+                        "%s: %zu values for %lld samples; one whole number each is a label",
                         r->y_file, n, (long long)r->y.dim[0]);
     }
     if (n != s->n) {
@@ -229,8 +232,11 @@ kl_dataset *kl_dataset_from_memory(const float *x, const int32_t *labels, size_t
     char text[96];
     size_t all;
     const int64_t per = kl_shape_count(sample);
-    kl__raw r = {.x_file = "data from memory", .y_file = "labels from memory", .shape = sample,
-                 .n_classes = n_classes, .any_number = true};
+    kl__raw r = {.x_file = "data from memory",
+                 .y_file = "labels from memory",
+                 .shape = sample,
+                 .n_classes = n_classes,
+                 .any_number = true};
     if (!x || n == 0) {
         kl__fail(KL_E_ARG, "data from memory: no samples");
         return NULL;
@@ -266,7 +272,8 @@ void kl_dataset_destroy(kl_dataset *d)
     }
 }
 
-/* ---- asking --------------------------------------------------------------------------------------- */
+/* ---- asking
+ * --------------------------------------------------------------------------------------- */
 
 size_t kl_dataset_count(const kl_dataset *d)
 {
@@ -307,7 +314,8 @@ kl_status kl_dataset_get(const kl_dataset *d, size_t i, float *x, int32_t *label
     return KL_OK;
 }
 
-/* ---- splitting ------------------------------------------------------------------------------------ */
+/* ---- splitting
+ * ------------------------------------------------------------------------------------ */
 
 static size_t class_of(const kl_dataset *d, size_t i)
 {
@@ -340,7 +348,8 @@ kl_status kl_dataset_split(kl_dataset *d, double fraction, uint64_t seed, kl_dat
         *rest = NULL;
     }
     if (!d || !rest || !(fraction > 0 && fraction < 1)) {
-        return kl__fail(KL_E_ARG, "data set: a fraction of %g cannot be split off; between 0 and 1 can",
+        return kl__fail(KL_E_ARG,
+                        "data set: a fraction of %g cannot be split off; between 0 and 1 can",
                         fraction);
     }
     kl_status s = KL_OK;
@@ -355,7 +364,8 @@ kl_status kl_dataset_split(kl_dataset *d, double fraction, uint64_t seed, kl_dat
     kl__rng_shuffle(seed, 0, order, (uint32_t)d->n);
     const size_t total = mark(d, fraction, order, give, n_classes, goes);
     if (total == 0) {
-        s = kl__fail(KL_E_ARG, "%s: a fraction of %g of %zu samples in %zu classes is not one sample",
+        s = kl__fail(KL_E_ARG,
+                     "%s: a fraction of %g of %zu samples in %zu classes is not one sample",
                      d->store->name, fraction, d->n, n_classes);
         goto out;
     }

@@ -9,15 +9,15 @@
 enum { KL__NORM_MAX = 16, KL__CLASSES_MAX = 65536 };
 
 typedef struct kl__store {
-    int refs;      /* atomic */
-    char *name;    /* where it came from, for sentences */
-    uint8_t *u8;   /* either bytes, which mean value / 255, */
-    float *f32;    /* or numbers as they are */
+    int refs;        /* atomic */
+    char *name;      /* where it came from, for sentences */
+    uint8_t *u8;     /* either bytes, which mean value / 255, */
+    float *f32;      /* or numbers as they are */
     int32_t *labels; /* NULL: none */
     size_t n, per;   /* samples; elements of one */
     kl_shape shape;
     int n_classes;
-    char **names;  /* n_classes */
+    char **names; /* n_classes */
 } kl__store;
 
 struct kl_dataset {
@@ -26,19 +26,21 @@ struct kl_dataset {
     size_t n;
     kl_normalise norm;
     kl_augment augment;
-    float mean[KL__NORM_MAX], std[KL__NORM_MAX]; /* as used; 0 and 1 where there is no normalisation */
-    float table[KL__NORM_MAX][256];              /* of bytes: ((v / 255) - mean) / std */
+    float mean[KL__NORM_MAX],
+        std[KL__NORM_MAX];          /* as used; 0 and 1 where there is no normalisation */
+    float table[KL__NORM_MAX][256]; /* of bytes: ((v / 255) - mean) / std */
 };
 
-/** What a reader found, before it is checked. kl__dataset_make takes the arrays' memory, also on failure. */
+/** What a reader found, before it is checked. kl__dataset_make takes the arrays' memory, also on
+ * failure. */
 typedef struct kl__raw {
-    kl__array x, y;      /* [n, ...]; labels [n] or [n,1], y.data NULL: none */
+    kl__array x, y; /* [n, ...]; labels [n] or [n,1], y.data NULL: none */
     const char *x_file, *y_file;
-    kl_shape shape;      /* of a sample; n_dims 0: from x */
-    int n_classes;       /* 0: the largest label + 1 */
+    kl_shape shape;           /* of a sample; n_dims 0: from x */
+    int n_classes;            /* 0: the largest label + 1 */
     const char *const *names; /* n_classes, copied; NULL: the numbers */
-    double scale;        /* of float data; 0: 1 */
-    bool any_number;     /* NaN and infinity are let in */
+    double scale;             /* of float data; 0: 1 */
+    bool any_number;          /* NaN and infinity are let in */
 } kl__raw;
 kl_dataset *kl__dataset_make(kl__raw *raw);
 
@@ -48,11 +50,12 @@ typedef struct kl__spec {
     char *text;
     char *part[KL__PARTS_MAX]; /* part[0] is a path and not empty */
     size_t n;
-    bool test;                 /* ":test" stood after it */
+    bool test; /* ":test" stood after it */
 } kl__spec;
 /** Value of "key=value", NULL where the part is something else. */
 const char *kl__spec_value(const char *part, const char *key);
-/** "3x32x32" to numbers of at least 1; how many there are, 0 where it is not that or more than max. */
+/** "3x32x32" to numbers of at least 1; how many there are, 0 where it is not that or more than max.
+ */
 int kl__spec_dims(const char *s, int64_t *dim, int max);
 
 kl_dataset *kl__open_idx(const kl__spec *s, const char *const *names, int n_classes);

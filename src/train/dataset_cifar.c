@@ -125,12 +125,13 @@ kl_dataset *kl__open_cifar10(const kl__spec *s)
     return open_files(&f, st, 1, 0, &r);
 }
 
-/* ---- CIFAR-100 -------------------------------------------------------------------------------------- */
+/* ---- CIFAR-100
+ * -------------------------------------------------------------------------------------- */
 
 enum { NAMES_MAX = 100 };
 
-/* {fine,coarse}_label_names.txt beside the data, one name a line: points names[n] into fresh memory. A file that is not
- * there or has not n names is none. */
+/* {fine,coarse}_label_names.txt beside the data, one name a line: points names[n] into fresh
+ * memory. A file that is not there or has not n names is none. */
 static kl_status read_names(const char *file, bool coarse, int n, const char **names, char **memory)
 {
     uint8_t *text = NULL;
@@ -170,7 +171,8 @@ kl_dataset *kl__open_cifar100(const kl__spec *s)
         if (i > 0 && (!strcmp(s->part[i], "fine") || !strcmp(s->part[i], "coarse"))) {
             coarse = s->part[i][0] == 'c';
         } else if (kl__path_is_dir(s->part[i])) {
-            st = files_add(&f, kl__asprintf("%s/%s", s->part[i], s->test ? "test.bin" : "train.bin"));
+            st = files_add(&f,
+                           kl__asprintf("%s/%s", s->part[i], s->test ? "test.bin" : "train.bin"));
         } else {
             st = files_add(&f, kl__strdup(s->part[i]));
         }

@@ -8,9 +8,11 @@
 
 #include <string.h>
 
-/* ---- IDX -------------------------------------------------------------------------------------------- */
+/* ---- IDX
+ * -------------------------------------------------------------------------------------------- */
 
-/* "train-images-idx3-ubyte" has its labels in "train-labels-idx1-ubyte". *out NULL: no such name, or no such file. */
+/* "train-images-idx3-ubyte" has its labels in "train-labels-idx1-ubyte". *out NULL: no such name,
+ * or no such file. */
 static kl_status labels_beside(const char *images, char **out)
 {
     char *p = kl__strdup(images);
@@ -41,8 +43,10 @@ static kl_status idx_paths(const kl__spec *s, char **x, char **y)
                         s->part[2]);
     }
     if (kl__path_is_dir(s->part[0])) {
-        *x = kl__in_folder(s->part[0], s->test ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte");
-        *y = kl__in_folder(s->part[0], s->test ? "t10k-labels-idx1-ubyte" : "train-labels-idx1-ubyte");
+        *x = kl__in_folder(s->part[0],
+                           s->test ? "t10k-images-idx3-ubyte" : "train-images-idx3-ubyte");
+        *y = kl__in_folder(s->part[0],
+                           s->test ? "t10k-labels-idx1-ubyte" : "train-labels-idx1-ubyte");
         return *x && *y ? KL_OK : KL_E_MEMORY;
     }
     if ((*x = kl__strdup(s->part[0])) == NULL) {
@@ -73,13 +77,15 @@ kl_dataset *kl__open_idx(const kl__spec *s, const char *const *names, int n_clas
     return d;
 }
 
-/* ---- npy -------------------------------------------------------------------------------------------- */
+/* ---- npy
+ * -------------------------------------------------------------------------------------------- */
 
 kl_dataset *kl__open_npy(const kl__spec *s)
 {
     kl__raw r = {.x_file = s->part[0], .y_file = s->n > 1 ? s->part[1] : NULL};
     if (s->n > 2) {
-        kl__fail(KL_E_ARG, "npy: \"%s\" is one part too many; samples and labels are two", s->part[2]);
+        kl__fail(KL_E_ARG, "npy: \"%s\" is one part too many; samples and labels are two",
+                 s->part[2]);
         return NULL;
     }
     if (kl__npy_read(r.x_file, &r.x)) {
@@ -92,7 +98,8 @@ kl_dataset *kl__open_npy(const kl__spec *s)
     return kl__dataset_make(&r);
 }
 
-/* ---- CSV -------------------------------------------------------------------------------------------- */
+/* ---- CSV
+ * -------------------------------------------------------------------------------------------- */
 
 typedef struct csv_opts {
     const char *label; /* NULL: last */
@@ -138,8 +145,9 @@ static kl_status csv_options(const kl__spec *s, csv_opts *o)
                 o->shape = (kl_shape){3, {1, dim[0], dim[1]}};
             }
         } else {
-            return kl__fail(KL_E_ARG, "csv: \"%s\" is no option; there are label=, shape= and scale=",
-                            s->part[i]);
+            return kl__fail(
+                KL_E_ARG,
+                "csv: \"%s\" is no option; there are label=, shape= and scale=", s->part[i]);
         }
     }
     return KL_OK;
@@ -208,7 +216,8 @@ kl_dataset *kl__open_csv(const kl__spec *s)
     kl_status st = csv_column(s->part[0], o.label, header, r.x.dim[1], &column);
     kl__free(header);
     if (st == KL_OK && column >= 0 && r.x.dim[1] < 2) {
-        st = kl__fail(KL_E_SHAPE, "%s: one column, which is the label's; nothing is left to learn from",
+        st = kl__fail(KL_E_SHAPE,
+                      "%s: one column, which is the label's; nothing is left to learn from",
                       s->part[0]);
     }
     if (st == KL_OK && column >= 0 && r.x.dim[0] > 0) {

@@ -1,5 +1,5 @@
-/* A folder of pictures: one sub-folder per class, in byte order of their names. Pictures are decoded when the folder is
- * opened and kept as bytes. */
+/* A folder of pictures: one sub-folder per class, in byte order of their names. Pictures are
+ * decoded when the folder is opened and kept as bytes. */
 #include "train/dataset.h"
 
 #include "base/error.h"
@@ -11,11 +11,11 @@
 
 typedef struct folder {
     const char *dir;
-    int64_t size[2];  /* height, width; 0: of the first picture */
-    int channels;     /* 0: of the first picture */
+    int64_t size[2]; /* height, width; 0: of the first picture */
+    int channels;    /* 0: of the first picture */
     char **classes;
     size_t n_classes;
-    char **files;     /* of all classes, in order */
+    char **files; /* of all classes, in order */
     int32_t *labels;
     size_t n, cap_f, cap_l;
 } folder;
@@ -35,8 +35,8 @@ static kl_status folder_options(const kl__spec *s, folder *f)
             }
             f->channels = v[0] - '0';
         } else {
-            return kl__fail(KL_E_ARG, "folder: \"%s\" is no option; there are size= and channels=",
-                            s->part[i]);
+            return kl__fail(
+                KL_E_ARG, "folder: \"%s\" is no option; there are size= and channels=", s->part[i]);
         }
     }
     if (s->test) {
@@ -107,13 +107,14 @@ static kl_status list_classes(folder *f)
     }
     kl__free(names);
     if (s == KL_OK && f->n == 0) {
-        s = kl__fail(KL_E_FORMAT, "%s: no sub-folders; each class's pictures go into one of their own",
-                     f->dir);
+        s = kl__fail(KL_E_FORMAT,
+                     "%s: no sub-folders; each class's pictures go into one of their own", f->dir);
     }
     return s;
 }
 
-/* Reads picture i to the size and channels of the set, which the first picture settles where they were not given. */
+/* Reads picture i to the size and channels of the set, which the first picture settles where they
+ * were not given. */
 static kl_status read_picture(folder *f, size_t i, kl__array *out)
 {
     kl__array a;
@@ -137,11 +138,12 @@ static kl_status read_picture(folder *f, size_t i, kl__array *out)
 
 static kl_status differs(const folder *f, size_t i, const kl__array *a, const kl__array *x)
 {
-    return kl__fail(KL_E_SHAPE,
-                    "%s is %lld x %lld (width x height) of %lld channels, %s is %lld x %lld of %lld; "
-                    "give size=HxW or channels=1|3",
-                    f->files[i], (long long)a->dim[2], (long long)a->dim[1], (long long)a->dim[0],
-                    f->files[0], (long long)x->dim[3], (long long)x->dim[2], (long long)x->dim[1]);
+    return kl__fail(
+        KL_E_SHAPE,
+        "%s is %lld x %lld (width x height) of %lld channels, %s is %lld x %lld of %lld; "
+        "give size=HxW or channels=1|3",
+        f->files[i], (long long)a->dim[2], (long long)a->dim[1], (long long)a->dim[0], f->files[0],
+        (long long)x->dim[3], (long long)x->dim[2], (long long)x->dim[1]);
 }
 
 static kl_status read_pictures(folder *f, kl__array *x)
@@ -162,7 +164,8 @@ static kl_status read_pictures(folder *f, kl__array *x)
             x->data = kl__alloc(all);
             s = x->data ? KL_OK : KL_E_MEMORY;
         }
-        if (s == KL_OK && (a.dim[0] != x->dim[1] || a.dim[1] != x->dim[2] || a.dim[2] != x->dim[3])) {
+        if (s == KL_OK &&
+            (a.dim[0] != x->dim[1] || a.dim[1] != x->dim[2] || a.dim[2] != x->dim[3])) {
             s = differs(f, i, &a, x);
         }
         if (s == KL_OK) {

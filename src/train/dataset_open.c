@@ -9,8 +9,8 @@
 #include <string.h>
 
 static const char FASHION[] = "/usr/share/datasets/fashion-mnist";
-static const char *const fashion_names[] = {"T-shirt/top", "Trouser", "Pullover", "Dress",
-                                            "Coat",        "Sandal",  "Shirt",    "Sneaker",
+static const char *const fashion_names[] = {"T-shirt/top", "Trouser",   "Pullover", "Dress",
+                                            "Coat",        "Sandal",    "Shirt",    "Sneaker",
                                             "Bag",         "Ankle boot"};
 
 const char *kl__spec_value(const char *part, const char *key)
@@ -52,7 +52,8 @@ char *kl__in_folder(const char *dir, const char *name)
     return plain;
 }
 
-/* ---- a spec taken apart ----------------------------------------------------------------------------- */
+/* ---- a spec taken apart
+ * ----------------------------------------------------------------------------- */
 
 static kl_status spec_init(kl__spec *s, const char *spec, const char *rest)
 {
@@ -68,7 +69,8 @@ static kl_status spec_init(kl__spec *s, const char *spec, const char *rest)
     }
     for (char *p = s->text; p;) {
         if (s->n == KL__PARTS_MAX) {
-            return kl__fail(KL_E_ARG, "data set \"%.60s\": more than %d parts", spec, KL__PARTS_MAX);
+            return kl__fail(KL_E_ARG, "data set \"%.60s\": more than %d parts", spec,
+                            KL__PARTS_MAX);
         }
         s->part[s->n++] = p;
         p = strchr(p, ',');
@@ -90,8 +92,10 @@ static kl_dataset *open_idx(const kl__spec *s)
 static kl_dataset *open_fashion(const kl__spec *s)
 {
     if (!kl__path_is_dir(FASHION)) {
-        kl__fail(KL_E_IO, "fashion-mnist: %s is not there; Debian's package dataset-fashion-mnist "
-                          "has it, and \"idx:FOLDER\" reads it from elsewhere", FASHION);
+        kl__fail(KL_E_IO,
+                 "fashion-mnist: %s is not there; Debian's package dataset-fashion-mnist "
+                 "has it, and \"idx:FOLDER\" reads it from elsewhere",
+                 FASHION);
         return NULL;
     }
     return kl__open_idx(s, fashion_names, 10);
@@ -101,9 +105,8 @@ typedef kl_dataset *open_fn(const kl__spec *s);
 static const struct {
     const char *word;
     open_fn *open;
-} kinds[] = {{"idx", open_idx},           {"cifar10", kl__open_cifar10},
-             {"cifar100", kl__open_cifar100}, {"csv", kl__open_csv},
-             {"npy", kl__open_npy},       {"folder", kl__open_folder}};
+} kinds[] = {{"idx", open_idx},     {"cifar10", kl__open_cifar10}, {"cifar100", kl__open_cifar100},
+             {"csv", kl__open_csv}, {"npy", kl__open_npy},         {"folder", kl__open_folder}};
 #define N_KINDS (sizeof kinds / sizeof *kinds)
 
 static kl_dataset *open_with(open_fn *open, const char *spec, const char *rest)
@@ -114,7 +117,8 @@ static kl_dataset *open_with(open_fn *open, const char *spec, const char *rest)
     return d;
 }
 
-/* ---- bare paths ------------------------------------------------------------------------------------- */
+/* ---- bare paths
+ * ------------------------------------------------------------------------------------- */
 
 /* The first kind whose files are in the folder; NULL: out of memory. */
 static open_fn *kind_of_folder(const char *dir)
@@ -122,7 +126,7 @@ static open_fn *kind_of_folder(const char *dir)
     static const struct {
         const char *file;
         open_fn *open;
-    } signs[] = {{"train-images-idx3-ubyte", open_idx}, {"t10k-images-idx3-ubyte", open_idx},
+    } signs[] = {{"train-images-idx3-ubyte", open_idx},  {"t10k-images-idx3-ubyte", open_idx},
                  {"data_batch_1.bin", kl__open_cifar10}, {"test_batch.bin", kl__open_cifar10},
                  {"train.bin", kl__open_cifar100},       {"test.bin", kl__open_cifar100}};
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
@@ -170,8 +174,10 @@ static kl_dataset *open_path(const char *path, bool test)
     const bool folder = kl__path_is_dir(path);
     open_fn *open = folder ? kind_of_folder(path) : kind_of_file(path);
     if (!open && !folder) {
-        kl__fail(KL_E_ARG, "%s: what data this is cannot be told by its name; put idx:, cifar10:, "
-                           "cifar100:, csv: or npy: before it", path);
+        kl__fail(KL_E_ARG,
+                 "%s: what data this is cannot be told by its name; put idx:, cifar10:, "
+                 "cifar100:, csv: or npy: before it",
+                 path);
         return NULL;
     }
     if (!open || (s.text = kl__strdup(path)) == NULL) {
@@ -198,8 +204,8 @@ static kl_dataset *nothing(const char *spec)
         word[n] = 0;
         near = kl__nearest(word, known, N_KINDS + 1);
     }
-    kl__fail(KL_E_IO, "data set \"%.200s\": no such file or folder, and no kind of data set%s%s%s", spec,
-             near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    kl__fail(KL_E_IO, "data set \"%.200s\": no such file or folder, and no kind of data set%s%s%s",
+             spec, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     return NULL;
 }
 

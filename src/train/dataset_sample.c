@@ -1,13 +1,12 @@
 /* One sample as the model gets it: bytes to numbers, normalised, augmented.
  *
- * Augmentation, stream `augment`, step = epoch: a sample has 8 draws, so draw k of sample s is element 8 s + k, where s is
- * the sample's number in the data as opened (splitting changes no draw).
- *   k 0  flip            below(2) == 1
- *   k 1  flip_vertical   below(2) == 1
- *   k 2, 3  shift by rows, columns        below(2 shift + 1) - shift
- *   k 4, 5  window of crop_pad, rows, columns   below(2 crop_pad + 1) - crop_pad
- * A draw is made whether or not its neighbours are used, so switching one on changes no other. Order: window, shift, flips.
- * What moves in is zero in the data's own numbers (black), so normalised like any other value. */
+ * Augmentation, stream `augment`, step = epoch: a sample has 8 draws, so draw k of sample s is
+ * element 8 s + k, where s is the sample's number in the data as opened (splitting changes no
+ * draw). k 0  flip            below(2) == 1 k 1  flip_vertical   below(2) == 1 k 2, 3  shift by
+ * rows, columns        below(2 shift + 1) - shift k 4, 5  window of crop_pad, rows, columns below(2
+ * crop_pad + 1) - crop_pad A draw is made whether or not its neighbours are used, so switching one
+ * on changes no other. Order: window, shift, flips. What moves in is zero in the data's own numbers
+ * (black), so normalised like any other value. */
 #include "train/dataset.h"
 
 #include "base/error.h"
@@ -19,7 +18,8 @@
 
 enum { DRAWS = 8 };
 
-/* ---- normalisation ---------------------------------------------------------------------------------- */
+/* ---- normalisation
+ * ---------------------------------------------------------------------------------- */
 
 void kl_dataset_set_normalise(kl_dataset *d, const kl_normalise *n)
 {
@@ -61,7 +61,8 @@ kl_status kl__dataset_check_normalise(const kl_dataset *d)
     return KL_OK;
 }
 
-/* ---- augmentation ----------------------------------------------------------------------------------- */
+/* ---- augmentation
+ * ----------------------------------------------------------------------------------- */
 
 void kl_dataset_set_augment(kl_dataset *d, const kl_augment *a)
 {
@@ -96,7 +97,8 @@ kl_status kl__dataset_check_augment(const kl_dataset *d)
     return KL_OK;
 }
 
-/* Where an axis takes its values from: position j (before the flip) takes j + move, for lo <= j < hi, else zero. */
+/* Where an axis takes its values from: position j (before the flip) takes j + move, for lo <= j <
+ * hi, else zero. */
 typedef struct axis {
     ptrdiff_t n, lo, hi, move;
     bool flip;
@@ -123,7 +125,8 @@ static void draw_axes(const kl_dataset *d, size_t number, uint64_t seed, uint32_
     ptrdiff_t shift[2] = {0, 0}, window[2] = {0, 0};
     for (unsigned k = 0; k < 2; k++) {
         if (a->shift) {
-            shift[k] = (ptrdiff_t)kl__rng_below(r, i + 2 + k, 2 * (uint32_t)a->shift + 1) - a->shift;
+            shift[k] =
+                (ptrdiff_t)kl__rng_below(r, i + 2 + k, 2 * (uint32_t)a->shift + 1) - a->shift;
         }
         if (a->crop_pad) {
             window[k] =
@@ -136,7 +139,8 @@ static void draw_axes(const kl_dataset *d, size_t number, uint64_t seed, uint32_
     *columns = axis_of(dim[2], window[1], shift[1], flip);
 }
 
-/* ---- filling ---------------------------------------------------------------------------------------- */
+/* ---- filling
+ * ---------------------------------------------------------------------------------------- */
 
 static void convert(const kl_dataset *d, size_t c, size_t first, size_t n, float *x)
 {
@@ -182,7 +186,8 @@ static void fill_plane(const kl_dataset *d, size_t c, size_t first, const axis *
                        const axis *columns, float *x)
 {
     const float zero = d->store->u8 ? d->table[c][0] : (0.0f - d->mean[c]) / d->std[c];
-    const ptrdiff_t w = columns->n, inside = columns->hi > columns->lo ? columns->hi - columns->lo : 0;
+    const ptrdiff_t w = columns->n,
+                    inside = columns->hi > columns->lo ? columns->hi - columns->lo : 0;
     for (ptrdiff_t y = 0; y < rows->n; y++, x += w) {
         const ptrdiff_t j = rows->flip ? rows->n - 1 - y : y;
         if (j < rows->lo || j >= rows->hi || inside == 0) {

@@ -1,4 +1,5 @@
-/* Mean and standard deviation of a set, in double: bytes by counting them, numbers in two passes. */
+/* Mean and standard deviation of a set, in double: bytes by counting them, numbers in two passes.
+ */
 #include "train/dataset.h"
 
 #include "base/error.h"
@@ -26,7 +27,7 @@ static float deviation(double mean, double variance)
 static kl_status of_bytes(const kl_dataset *d, layout l, kl_normalise *out)
 {
     const kl__store *s = d->store;
-    uint64_t (*count)[256] = kl__calloc(l.n, sizeof *count);
+    uint64_t(*count)[256] = kl__calloc(l.n, sizeof *count);
     if (!count) {
         return KL_E_MEMORY;
     }

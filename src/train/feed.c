@@ -70,8 +70,9 @@ static kl_status no_input(const kl_graph *g, const kl_dataset *d, size_t n)
     char sample[96], shape[96];
     kl__shape_str(kl_dataset_shape(d), sample);
     if (n > 1) {
-        return kl__fail(KL_E_ARG, "the graph has %zu inputs for samples %s; name one \"image\" or \"x\"",
-                        n, sample);
+        return kl__fail(KL_E_ARG,
+                        "the graph has %zu inputs for samples %s; name one \"image\" or \"x\"", n,
+                        sample);
     }
     const kl_node *x = kl_graph_input(g, 0);
     return kl__fail(KL_E_SHAPE, "no input of the graph takes samples %s%s%s%s%s", sample,
@@ -93,7 +94,8 @@ static kl_status check_classes(const kl_graph *g, const kl_dataset *d)
 
 kl_status kl__feed_find(kl__feed *f, const kl_model *m, const kl_dataset *d)
 {
-    static const char *const data[3] = {"image", "x", "input"}, *const label[3] = {"label", "y", "labels"};
+    static const char *const data[3] = {"image", "x", "input"}, *const label[3] = {"label", "y",
+                                                                                   "labels"};
     const kl_graph *g = kl_model_graph(m);
     size_t n = 0, n_label = 0;
     *f = (kl__feed){.per = (size_t)kl_shape_count(kl_dataset_shape(d))};
@@ -110,8 +112,8 @@ kl_status kl__feed_find(kl__feed *f, const kl_model *m, const kl_dataset *d)
     }
     f->y = find(g, d, fits_labels, label, &n_label);
     if (!f->y && n_label > 1) {
-        return kl__fail(KL_E_ARG, "the graph has %zu inputs for labels; name one \"label\" or \"y\"",
-                        n_label);
+        return kl__fail(
+            KL_E_ARG, "the graph has %zu inputs for labels; name one \"label\" or \"y\"", n_label);
     }
     if (f->y && kl_dataset_classes(d) == 0) {
         return kl__fail(KL_E_ARG, "the graph wants labels as \"%s\", and the data has none", f->y);
@@ -119,7 +121,8 @@ kl_status kl__feed_find(kl__feed *f, const kl_model *m, const kl_dataset *d)
     for (size_t i = 0; i < kl_graph_n_inputs(g); i++) {
         const char *name = kl_node_name(kl_graph_input(g, i));
         if (strcmp(name, f->x) != 0 && (!f->y || strcmp(name, f->y) != 0)) {
-            return kl__fail(KL_E_ARG, "the graph's input \"%s\" is neither samples nor labels", name);
+            return kl__fail(KL_E_ARG, "the graph's input \"%s\" is neither samples nor labels",
+                            name);
         }
     }
     return f->y ? check_classes(g, d) : KL_OK;
@@ -136,7 +139,8 @@ size_t kl__feed_binds(const kl__feed *f, const kl_batch *b, kl_bind binds[2])
     return 2;
 }
 
-/* ---- evaluation --------------------------------------------------------------------------------------- */
+/* ---- evaluation
+ * --------------------------------------------------------------------------------------- */
 
 typedef struct eval {
     kl_trainer *tr;
@@ -218,7 +222,8 @@ kl_status kl_evaluate(kl_trainer *tr, kl_dataset *data, int batch, kl_metrics *o
     kl_batch b;
     const bool metrics = out || !confusion;
     if (!tr || kl_dataset_count(data) == 0) {
-        return kl__fail(KL_E_ARG, "evaluation: %s", tr ? "there is no data" : "the trainer is NULL");
+        return kl__fail(KL_E_ARG, "evaluation: %s",
+                        tr ? "there is no data" : "the trainer is NULL");
     }
     kl_status s = prepare(&e, data, &batch, confusion);
     if (s == KL_OK) {

@@ -15,17 +15,18 @@ typedef struct fit {
     kl_fit_opts o;
     kl__feed feed;
     kl_loader *loader;
-    size_t per_epoch;         /* samples used of an epoch */
+    size_t per_epoch; /* samples used of an epoch */
     kl__place_in_data at;
     kl_progress p;
-    double read_at;           /* when the metrics were read last */
-    int64_t since;            /* samples queued since then */
-    int n_rates;              /* windows measured */
-    double val_seconds;       /* of the last validation */
-    bool cancelled, saved;    /* saved: `last` is what the training is now */
+    double read_at;        /* when the metrics were read last */
+    int64_t since;         /* samples queued since then */
+    int n_rates;           /* windows measured */
+    double val_seconds;    /* of the last validation */
+    bool cancelled, saved; /* saved: `last` is what the training is now */
 } fit;
 
-/* ---- watching ----------------------------------------------------------------------------------------- */
+/* ---- watching
+ * ----------------------------------------------------------------------------------------- */
 
 static void measure(fit *f, double now)
 {
@@ -33,8 +34,7 @@ static void measure(fit *f, double now)
     if (f->since > 0 && seconds > 0) {
         const double rate = (double)f->since / seconds;
         /* the first window holds planning and compiling, so the second one replaces it */
-        f->p.images_per_second =
-            f->n_rates < 2 ? rate : 0.7 * f->p.images_per_second + 0.3 * rate;
+        f->p.images_per_second = f->n_rates < 2 ? rate : 0.7 * f->p.images_per_second + 0.3 * rate;
         f->n_rates++;
     }
     f->since = 0;
@@ -82,7 +82,8 @@ static void report(fit *f)
     }
 }
 
-/* ---- checkpoints -------------------------------------------------------------------------------------- */
+/* ---- checkpoints
+ * -------------------------------------------------------------------------------------- */
 
 static kl_status save(fit *f, const char *path)
 {
@@ -99,7 +100,8 @@ static kl_status save_last(fit *f)
     return s;
 }
 
-/* ---- an epoch ----------------------------------------------------------------------------------------- */
+/* ---- an epoch
+ * ----------------------------------------------------------------------------------------- */
 
 static kl_status step(fit *f, const kl_batch *b)
 {
@@ -205,7 +207,8 @@ static kl_status run_epoch(fit *f)
     return s || f->cancelled ? s : end_epoch(f);
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------- */
+/* ---- the whole
+ * ---------------------------------------------------------------------------------------- */
 
 static kl_status check_options(fit *f)
 {
@@ -215,15 +218,18 @@ static kl_status check_options(fit *f)
     o->batch = o->batch ? o->batch : 32;
     if (o->epochs < 0 || o->batch < 0 || o->patience < 0 || o->checkpoint_every < 0 ||
         !isfinite(o->min_delta) || o->min_delta < 0 || (o->n_meta && !o->meta)) {
-        return kl__fail(KL_E_ARG, "kl_fit: epochs %d, batch %d, patience %d, min_delta %g, checkpoint_every "
-                                  "%lld: none may be negative", o->epochs, o->batch, o->patience,
-                        o->min_delta, (long long)o->checkpoint_every);
+        return kl__fail(KL_E_ARG,
+                        "kl_fit: epochs %d, batch %d, patience %d, min_delta %g, checkpoint_every "
+                        "%lld: none may be negative",
+                        o->epochs, o->batch, o->patience, o->min_delta,
+                        (long long)o->checkpoint_every);
     }
     if (n == 0) {
         return kl__fail(KL_E_ARG, "kl_fit: there is no training data");
     }
     if ((size_t)o->batch > n) {
-        return kl__fail(KL_E_ARG, "kl_fit: a batch of %d is larger than the training data, %zu samples",
+        return kl__fail(KL_E_ARG,
+                        "kl_fit: a batch of %d is larger than the training data, %zu samples",
                         o->batch, n);
     }
     return kl__fit_check_meta(o);
@@ -246,13 +252,18 @@ static kl_status begin(fit *f)
 {
     const size_t n = kl_dataset_count(f->train), batch = (size_t)f->o.batch;
     kl_status s = KL_OK;
-    f->at = (kl__place_in_data){.seed = kl_model_seed(kl_trainer_model(f->tr)), .best = (double)INFINITY,
+    f->at = (kl__place_in_data){.seed = kl_model_seed(kl_trainer_model(f->tr)),
+                                .best = (double)INFINITY,
                                 .target = (double)INFINITY};
     if (f->o.resume && (s = kl__fit_resume(f->tr, f->o.batch, n, &f->at)) != KL_OK) {
         return s;
     }
-    const kl_loader_opts lo = {.batch = f->o.batch, .shuffle = true, .augment = true,
-                               .drop_last = f->o.drop_last, .workers = f->o.workers, .seed = f->at.seed};
+    const kl_loader_opts lo = {.batch = f->o.batch,
+                               .shuffle = true,
+                               .augment = true,
+                               .drop_last = f->o.drop_last,
+                               .workers = f->o.workers,
+                               .seed = f->at.seed};
     f->loader = kl_loader_create(f->train, &lo, f->at.epoch, f->at.position);
     if (!f->loader) {
         return kl__last_status();
@@ -270,7 +281,8 @@ static kl_status cancel(fit *f)
         s = save_last(f);
     }
     return s ? s
-             : kl__fail(KL_E_CANCELLED, "the training was stopped in epoch %d after %zu of %zu samples",
+             : kl__fail(KL_E_CANCELLED,
+                        "the training was stopped in epoch %d after %zu of %zu samples",
                         f->at.epoch, f->at.position, f->per_epoch);
 }
 

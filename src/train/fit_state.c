@@ -1,4 +1,5 @@
-/* What a checkpoint keeps of a training besides the trainer's own: where it was in the data, and how it did. */
+/* What a checkpoint keeps of a training besides the trainer's own: where it was in the data, and
+ * how it did. */
 #include "train/fit.h"
 #include "train/meta.h"
 
@@ -10,24 +11,26 @@
 
 enum { N_KEYS = 11 };
 
-static const char *const keys[N_KEYS] = {
-    KL__META_EPOCH, KL__META_POSITION, KL__META_BATCH, KL__META_SAMPLES, KL__META_DATA_SEED, KL__META_BEST,
-    KL__META_TARGET, KL__META_WAITED, KL__META_SUM, KL__META_CLASSES, KL__META_NORMALISE};
+static const char *const keys[N_KEYS] = {KL__META_EPOCH,   KL__META_POSITION,  KL__META_BATCH,
+                                         KL__META_SAMPLES, KL__META_DATA_SEED, KL__META_BEST,
+                                         KL__META_TARGET,  KL__META_WAITED,    KL__META_SUM,
+                                         KL__META_CLASSES, KL__META_NORMALISE};
 
 kl_status kl__fit_check_meta(const kl_fit_opts *o)
 {
     for (size_t i = 0; i < o->n_meta; i++) {
         for (int k = 0; k < N_KEYS; k++) {
             if (o->meta[i].key && !strcmp(o->meta[i].key, keys[k])) {
-                return kl__fail(KL_E_ARG, "kl_fit writes \"%s\" itself; leave it out of the metadata",
-                                keys[k]);
+                return kl__fail(
+                    KL_E_ARG, "kl_fit writes \"%s\" itself; leave it out of the metadata", keys[k]);
             }
         }
     }
     return KL_OK;
 }
 
-/* ---- saving ------------------------------------------------------------------------------------------- */
+/* ---- saving
+ * ------------------------------------------------------------------------------------------- */
 
 static void put_classes(kl__text *t, const kl_dataset *d)
 {
@@ -74,8 +77,8 @@ static void put_value(kl__text *t, int k, const kl_fit_opts *o, const kl_dataset
     }
 }
 
-kl_status kl__fit_save(kl_trainer *tr, const char *path, const kl_fit_opts *o, const kl_dataset *train,
-                       const kl__place_in_data *at)
+kl_status kl__fit_save(kl_trainer *tr, const char *path, const kl_fit_opts *o,
+                       const kl_dataset *train, const kl__place_in_data *at)
 {
     kl__text text[N_KEYS] = {{0}};
     kl_status s = KL_OK;
@@ -106,9 +109,11 @@ kl_status kl__fit_save(kl_trainer *tr, const char *path, const kl_fit_opts *o, c
     return s;
 }
 
-/* ---- going on ----------------------------------------------------------------------------------------- */
+/* ---- going on
+ * ----------------------------------------------------------------------------------------- */
 
-static kl_status number(const kl_trainer *tr, const char *key, int64_t least, int64_t most, int64_t *out)
+static kl_status number(const kl_trainer *tr, const char *key, int64_t least, int64_t most,
+                        int64_t *out)
 {
     const char *v = kl__trainer_meta(tr, key);
     if (!v || !kl__parse_i64(v, out) || *out < least || *out > most) {
@@ -132,7 +137,8 @@ static kl_status read_sums(const kl_trainer *tr, kl__sums *out)
     for (int i = 0; v && i < 4; i++, v = end) {
         x[i] = kl__strtod(v, &end);
         if (end == v) {
-            return kl__fail(KL_E_FORMAT, "resume: the checkpoint's %s is not four numbers", KL__META_SUM);
+            return kl__fail(KL_E_FORMAT, "resume: the checkpoint's %s is not four numbers",
+                            KL__META_SUM);
         }
     }
     if (v) {
@@ -146,9 +152,10 @@ static kl_status same(const char *what, int64_t theirs, int64_t ours)
     if (theirs == ours) {
         return KL_OK;
     }
-    return kl__fail(KL_E_ARG, "resume: the checkpoint was made with %s %lld, this training has %lld; the "
-                              "order of the data would not go on", what, (long long)theirs,
-                    (long long)ours);
+    return kl__fail(KL_E_ARG,
+                    "resume: the checkpoint was made with %s %lld, this training has %lld; the "
+                    "order of the data would not go on",
+                    what, (long long)theirs, (long long)ours);
 }
 
 kl_status kl__fit_resume(const kl_trainer *tr, int batch, size_t samples, kl__place_in_data *out)
@@ -157,7 +164,8 @@ kl_status kl__fit_resume(const kl_trainer *tr, int batch, size_t samples, kl__pl
     const char *seed = kl__trainer_meta(tr, KL__META_DATA_SEED);
     kl_status s = KL_OK;
     if (!kl__trainer_meta(tr, KL__META_EPOCH) || !seed) {
-        return kl__fail(KL_E_ARG, "resume: no checkpoint of a training was loaded into the trainer");
+        return kl__fail(KL_E_ARG,
+                        "resume: no checkpoint of a training was loaded into the trainer");
     }
     if (!kl__parse_u64(seed, &out->seed)) {
         return kl__fail(KL_E_FORMAT, "resume: the checkpoint's %s is %s", KL__META_DATA_SEED, seed);

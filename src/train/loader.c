@@ -1,8 +1,9 @@
 /* The loader: worker threads fill a ring of batches ahead of use.
  *
- * Batch k since the start lives in slot k mod `ahead`. A worker takes the next k under the lock, together with the sample
- * numbers of that batch, so the order is made in one place and what a batch holds does not depend on who made it or when;
- * then it fills the slot without the lock. The consumer takes the slots in order. Nothing is allocated once the ring is there. */
+ * Batch k since the start lives in slot k mod `ahead`. A worker takes the next k under the lock,
+ * together with the sample numbers of that batch, so the order is made in one place and what a
+ * batch holds does not depend on who made it or when; then it fills the slot without the lock. The
+ * consumer takes the slots in order. Nothing is allocated once the ring is there. */
 #include "train/dataset.h"
 
 #include "base/error.h"
@@ -28,27 +29,28 @@ typedef struct slot {
 struct kl_loader {
     kl_dataset *d;
     kl_loader_opts o;
-    size_t per_epoch;  /* samples used of an epoch */
-    uint32_t *order;   /* of epoch `epoch` */
+    size_t per_epoch; /* samples used of an epoch */
+    uint32_t *order;  /* of epoch `epoch` */
     slot *ring;
-    void *memory;      /* of all slots */
+    void *memory; /* of all slots */
     kl__mutex lock;
     kl__cond work, ready; /* a slot became free, or the end came; the consumer's slot is filled */
     kl__thread thread[WORKERS_MAX];
     int n_threads;
     bool stop;
     /* the makers' place */
-    uint64_t next;     /* batch to begin next, counted from the start */
+    uint64_t next; /* batch to begin next, counted from the start */
     int epoch;
     size_t position;
     /* the consumer's place */
-    uint64_t taken;    /* batches given */
+    uint64_t taken; /* batches given */
     int out_epoch;
     size_t out_position;
-    bool holds;        /* the batch before is still in use */
+    bool holds; /* the batch before is still in use */
 };
 
-/* ---- workers ---------------------------------------------------------------------------------------- */
+/* ---- workers
+ * ---------------------------------------------------------------------------------------- */
 
 static void order_epoch(kl_loader *l)
 {
@@ -121,7 +123,8 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* ---- making ------------------------------------------------------------------------------------------ */
+/* ---- making
+ * ------------------------------------------------------------------------------------------ */
 
 static kl_status check(kl_loader *l, int epoch, size_t position)
 {
@@ -132,16 +135,18 @@ static kl_status check(kl_loader *l, int epoch, size_t position)
     o->ahead = o->ahead ? o->ahead : 4;
     if (o->batch < 0 || o->workers < 0 || o->workers > WORKERS_MAX || o->ahead < 0 ||
         o->ahead > AHEAD_MAX) {
-        return kl__fail(KL_E_ARG, "loader: batch %d, %d workers (up to %d), %d batches ahead (up to %d)",
+        return kl__fail(KL_E_ARG,
+                        "loader: batch %d, %d workers (up to %d), %d batches ahead (up to %d)",
                         o->batch, o->workers, WORKERS_MAX, o->ahead, AHEAD_MAX);
     }
     l->per_epoch = o->drop_last ? d->n - d->n % (size_t)o->batch : d->n;
     if (l->per_epoch == 0) {
-        return kl__fail(KL_E_ARG, "%s: %zu samples do not fill one batch of %d", d->store->name, d->n,
-                        o->batch);
+        return kl__fail(KL_E_ARG, "%s: %zu samples do not fill one batch of %d", d->store->name,
+                        d->n, o->batch);
     }
     if (epoch < 0 || position > d->n) {
-        return kl__fail(KL_E_ARG, "%s: the loader cannot begin at sample %zu of epoch %d; there are %zu",
+        return kl__fail(KL_E_ARG,
+                        "%s: the loader cannot begin at sample %zu of epoch %d; there are %zu",
                         d->store->name, position, epoch, d->n);
     }
     const kl_status s = kl__dataset_check_normalise(d);
@@ -193,7 +198,8 @@ kl_loader *kl_loader_create(kl_dataset *d, const kl_loader_opts *opts, int epoch
     }
     l->epoch = l->out_epoch = epoch;
     l->position = l->out_position = position < l->per_epoch ? position : l->per_epoch;
-    if (l->position == l->per_epoch) { /* nothing is left of this epoch: the consumer sees its end first */
+    if (l->position ==
+        l->per_epoch) { /* nothing is left of this epoch: the consumer sees its end first */
         l->epoch++;
         l->position = 0;
     }
@@ -230,7 +236,8 @@ void kl_loader_destroy(kl_loader *l)
     kl__free(l);
 }
 
-/* ---- taking ------------------------------------------------------------------------------------------ */
+/* ---- taking
+ * ------------------------------------------------------------------------------------------ */
 
 bool kl_loader_next(kl_loader *l, kl_batch *out, kl_status *status)
 {

@@ -1,4 +1,5 @@
-/* Normalisation as text, "mean,mean,...;std,std,...", every number with the digits that give its bits back. */
+/* Normalisation as text, "mean,mean,...;std,std,...", every number with the digits that give its
+ * bits back. */
 #include "train/meta.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-/* Learning rates as functions of the step. Formulas: this folder's README; golden values: tests/train/schedule.c. */
+/* Learning rates as functions of the step. Formulas: this folder's README; golden values:
+ * tests/train/schedule.c. */
 #include "base/str.h"
 
 #include <kiln/train.h>
@@ -30,7 +31,9 @@ static double restarts(const kl_schedule *s, double t, double period)
     if (!(mult > 1)) {
         return cosine(s->lr, s->end, fmod(t, period) / period);
     }
-    while (t >= period) { /* a logarithm in double misses restarts: of t_mult 3, period 4, the one at 484 */
+    while (
+        t >=
+        period) { /* a logarithm in double misses restarts: of t_mult 3, period 4, the one at 484 */
         t -= period;
         period *= mult;
     }
@@ -52,7 +55,8 @@ static double cyclic(const kl_schedule *s, double t, double period)
 
 static double one_cycle(const kl_schedule *s, double t, double total)
 {
-    const double start = s->lr / or_default(s->div, 25), least = start / or_default(s->final_div, 1e4);
+    const double start = s->lr / or_default(s->div, 25),
+                 least = start / or_default(s->final_div, 1e4);
     const double up = or_default(s->pct, 0.3) * total - 1, last = total - 1;
     if (t < up) {
         return cosine(start, s->lr, t / up);
@@ -87,8 +91,9 @@ double kl_schedule_at(const kl_schedule *s, int64_t step)
         lr = of.lr * pow(or_default(of.gamma, 0.99), t / (of.period > 0 ? period : 1));
         break;
     case KL_SCHED_POLYNOMIAL:
-        lr = total > 0 ? (of.lr - of.end) * pow(1 - part_of(t, total), or_default(of.power, 1)) + of.end
-                       : of.lr;
+        lr = total > 0
+                 ? (of.lr - of.end) * pow(1 - part_of(t, total), or_default(of.power, 1)) + of.end
+                 : of.lr;
         break;
     case KL_SCHED_COSINE:
         lr = total > 0 ? cosine(of.lr, of.end, part_of(t, total)) : of.lr;

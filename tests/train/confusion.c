@@ -58,7 +58,8 @@ static void top_k(void **state)
     kl_confusion_destroy(c);
 }
 
-/* Of equal scores the lower class is the prediction; NaN is wrong for every k; labels outside do not count. */
+/* Of equal scores the lower class is the prediction; NaN is wrong for every k; labels outside do
+ * not count. */
 static void odd_scores(void **state)
 {
     (void)state;

@@ -10,7 +10,9 @@ static void assert_shape(const kl_dataset *d, int n_dims, int64_t a, int64_t b, 
     assert_true(kl_shape_equal(kl_dataset_shape(d), want));
 }
 
-/* ---- IDX ------------------------------------------------------------------------------------------------ */
+/* ---- IDX
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static const uint8_t pictures[12] = {0, 1, 2, 3, 50, 51, 52, 53, 252, 253, 254, 255};
 static const uint8_t classes[3] = {2, 0, 1};
@@ -36,7 +38,8 @@ static void assert_mnist(kl_dataset *d, bool labels)
     kl_dataset_destroy(d);
 }
 
-/* The same three pictures by pair, by the images alone (labels beside them), and by folder; plain and .gz. */
+/* The same three pictures by pair, by the images alone (labels beside them), and by folder; plain
+ * and .gz. */
 static void idx_in_every_way(void **state)
 {
     (void)state;
@@ -111,7 +114,8 @@ static void idx_refused(void **state)
     refused(KL_E_FORMAT, "not an IDX file", "idx:%s", put_text("text", "hello, world"));
 }
 
-/* ---- CIFAR ---------------------------------------------------------------------------------------------- */
+/* ---- CIFAR
+ * ---------------------------------------------------------------------------------------------- */
 
 static void cifar10(void **state)
 {
@@ -180,7 +184,9 @@ static void cifar100(void **state)
     kl_dataset_destroy(test);
 }
 
-/* ---- CSV ------------------------------------------------------------------------------------------------ */
+/* ---- CSV
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void csv(void **state)
 {
@@ -215,7 +221,8 @@ static void csv_refused(void **state)
     (void)state;
     put_text("t.csv", "p,kind\n1,1\n2,0\n3,-1\n");
     refused(KL_E_FORMAT, "the label of sample 2 is -1", "%s", at("t.csv"));
-    refused(KL_E_FORMAT, "label of sample 1 is 0.5, which is no whole", "%s", put_text("h.csv", "1,1\n2,.5\n"));
+    refused(KL_E_FORMAT, "label of sample 1 is 0.5, which is no whole", "%s",
+            put_text("h.csv", "1,1\n2,.5\n"));
     refused(KL_E_FORMAT, "sample 0 is 70000; up to 65536", "%s", put_text("h.csv", "1,70000\n"));
     refused(KL_E_FORMAT, "the label of sample 0 is nan", "%s", put_text("h.csv", "1,nan\n"));
     refused(KL_E_NUMERIC, "sample 1, value 0 is NaN", "%s", put_text("h.csv", "1,1\nnan,0\n"));
@@ -225,16 +232,20 @@ static void csv_refused(void **state)
     refused(KL_E_ARG, "shape=0x3", "csv:%s,shape=0x3", at("h.csv"));
     refused(KL_E_ARG, "scale=1/0", "csv:%s,scale=1/0", at("h.csv"));
     refused(KL_E_ARG, "scale=x", "csv:%s,scale=x", at("h.csv"));
-    refused(KL_E_ARG, "label=7 is no column: there is no header line, 2 columns", "csv:%s,label=7", at("h.csv"));
+    refused(KL_E_ARG, "label=7 is no column: there is no header line, 2 columns", "csv:%s,label=7",
+            at("h.csv"));
     refused(KL_E_ARG, "no such name in the header", "csv:%s,label=kin", at("t.csv"));
     refused(KL_E_ARG, "\"size=3\" is no option", "csv:%s,size=3", at("h.csv"));
     refused(KL_E_SHAPE, "nothing is left to learn from", "%s", put_text("one.csv", "1\n2\n"));
     refused(KL_E_ARG, "no samples", "csv:%s,label=none", put_text("head.csv", "a,b\n"));
 }
 
-/* ---- npy ------------------------------------------------------------------------------------------------ */
+/* ---- npy
+ * ------------------------------------------------------------------------------------------------
+ */
 
-static const char *put_npy(const char *name, kl__elem e, int n_dims, const int64_t *dim, const void *data)
+static const char *put_npy(const char *name, kl__elem e, int n_dims, const int64_t *dim,
+                           const void *data)
 {
     kl__array a = {e, n_dims, {0}, NULL, kl__elem_size(e)};
     for (int i = 0; i < n_dims; i++) {
@@ -266,7 +277,8 @@ static void npy(void **state)
     refused(KL_E_SHAPE, "one whole number each", "npy:%s,%s", at("f.npy"), at("hot.npy"));
 }
 
-/* ---- folders -------------------------------------------------------------------------------------------- */
+/* ---- folders
+ * -------------------------------------------------------------------------------------------- */
 
 static void folder(void **state)
 {
@@ -322,7 +334,8 @@ static void folder_refused(void **state)
     refused(KL_E_IO, "no such folder", "folder:%s", at("nowhere"));
 }
 
-/* ---- specs ---------------------------------------------------------------------------------------------- */
+/* ---- specs
+ * ---------------------------------------------------------------------------------------------- */
 
 static void specs_refused(void **state)
 {

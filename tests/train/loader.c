@@ -1,4 +1,5 @@
-/* The loader: the same batches whatever the threads, from any place, without allocation, and fast. */
+/* The loader: the same batches whatever the threads, from any place, without allocation, and fast.
+ */
 #include "support.h"
 
 #include "base/rng.h"
@@ -26,7 +27,8 @@ static kl_dataset *numbered(size_t n)
     return d;
 }
 
-/* Labels are the samples' numbers: three epochs of them, their places, and what was in the pictures. */
+/* Labels are the samples' numbers: three epochs of them, their places, and what was in the
+ * pictures. */
 typedef struct trace {
     size_t n, n_batches;
     int32_t number[1024];
@@ -145,7 +147,8 @@ static void refusals(void **state)
     kl_dataset *d = numbered(5);
     kl_batch b;
     kl_status s;
-    const kl_loader_opts drop = {.batch = 6, .drop_last = true}, odd = {.batch = -1}, crowd = {.workers = 65};
+    const kl_loader_opts drop = {.batch = 6, .drop_last = true}, odd = {.batch = -1},
+                         crowd = {.workers = 65};
     const kl_loader_opts *bad[] = {&drop, &odd, &crowd};
     for (size_t k = 0; k < 3; k++) {
         assert_null(kl_loader_create(d, bad[k], 0, 0));
@@ -167,7 +170,8 @@ static void ends_at_any_time(void **state)
     kl_dataset *d = numbered(40);
     kl_batch b;
     for (int k = 0; k < 60; k++) {
-        const kl_loader_opts o = {.batch = 1 + k % 9, .shuffle = true, .workers = 1 + k % 4, .ahead = 1 + k % 3};
+        const kl_loader_opts o = {
+            .batch = 1 + k % 9, .shuffle = true, .workers = 1 + k % 4, .ahead = 1 + k % 3};
         kl_loader *l = kl_loader_create(d, &o, 0, 0);
         assert_non_null(l);
         for (int i = 0; i < k % 13; i++) {
@@ -178,7 +182,8 @@ static void ends_at_any_time(void **state)
     kl_dataset_destroy(d);
 }
 
-/* ---- allocation ------------------------------------------------------------------------------------------ */
+/* ---- allocation
+ * ------------------------------------------------------------------------------------------ */
 
 static long allocations;
 
@@ -222,7 +227,9 @@ static void allocates_nothing_later(void **state)
     kl_set_allocator(NULL);
 }
 
-/* ---- speed ----------------------------------------------------------------------------------------------- */
+/* ---- speed
+ * -----------------------------------------------------------------------------------------------
+ */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SLOW 1
@@ -268,9 +275,12 @@ static void speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order),           cmocka_unit_test(threads_change_nothing),
-        cmocka_unit_test(from_the_middle), cmocka_unit_test(refusals),
-        cmocka_unit_test(ends_at_any_time), cmocka_unit_test(allocates_nothing_later),
+        cmocka_unit_test(order),
+        cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(from_the_middle),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(ends_at_any_time),
+        cmocka_unit_test(allocates_nothing_later),
         cmocka_unit_test(speed),
     };
     return cmocka_run_group_tests(tests, folder_make, tree_remove);

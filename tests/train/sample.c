@@ -60,7 +60,8 @@ static void from_memory(void **state)
     assert_int_equal(kl_dataset_count(NULL), 0);
 }
 
-/* ---- splitting ------------------------------------------------------------------------------------------ */
+/* ---- splitting
+ * ------------------------------------------------------------------------------------------ */
 
 static size_t number_of(const kl_dataset *d, size_t i)
 {
@@ -153,7 +154,8 @@ static void split_again_and_refused(void **state)
     kl_dataset_destroy(b);
 }
 
-/* ---- statistics and normalisation ----------------------------------------------------------------------- */
+/* ---- statistics and normalisation
+ * ----------------------------------------------------------------------- */
 
 static void statistics_of_numbers(void **state)
 {
@@ -185,7 +187,8 @@ static void statistics_of_numbers(void **state)
     kl_dataset_destroy(d);
 }
 
-/* Bytes, per channel, against a plain sum in double; and the table of 256 gives the formula's bits. */
+/* Bytes, per channel, against a plain sum in double; and the table of 256 gives the formula's bits.
+ */
 static void statistics_of_bytes(void **state)
 {
     (void)state;
@@ -223,7 +226,8 @@ static void normalisation_that_does_not_fit(void **state)
     (void)state;
     kl_dataset *d = counting(1, NULL, 0);
     float x[PER];
-    const kl_normalise three = {3, {0}, {1, 1, 1}}, zero = {1, {0}, {0}}, nan = {2, {NAN, 0}, {1, 1}};
+    const kl_normalise three = {3, {0}, {1, 1, 1}}, zero = {1, {0}, {0}},
+                       nan = {2, {NAN, 0}, {1, 1}};
     kl_dataset_set_normalise(d, &three);
     assert_int_equal(kl_dataset_get(d, 0, x, NULL), KL_E_SHAPE);
     kl_dataset_set_normalise(d, &zero);
@@ -254,7 +258,8 @@ static void normalisation_as_text(void **state)
     kl__text_free(&t);
 }
 
-/* ---- augmentation ---------------------------------------------------------------------------------------- */
+/* ---- augmentation
+ * ---------------------------------------------------------------------------------------- */
 
 static float pick(const float *plane, long y, long x)
 {
@@ -262,8 +267,8 @@ static float pick(const float *plane, long y, long x)
 }
 
 /* One plane by the definition, one operation after the other: window, shift, flips. */
-static void reference(const float *in, const kl_augment *a, uint64_t seed, uint32_t epoch, size_t number,
-                      float *out)
+static void reference(const float *in, const kl_augment *a, uint64_t seed, uint32_t epoch,
+                      size_t number, float *out)
 {
     float window[H * W], shifted[H * W];
     const kl__rng r = kl__rng_of(seed, "augment", epoch);
@@ -296,8 +301,8 @@ static void reference(const float *in, const kl_augment *a, uint64_t seed, uint3
 static void augmentation(void **state)
 {
     (void)state;
-    const kl_augment ways[] = {{true, false, 0, 0}, {false, true, 0, 0}, {false, false, 2, 0},
-                               {false, false, 0, 4}, {true, true, 3, 2}, {true, true, 4, 4}};
+    const kl_augment ways[] = {{true, false, 0, 0},  {false, true, 0, 0}, {false, false, 2, 0},
+                               {false, false, 0, 4}, {true, true, 3, 2},  {true, true, 4, 4}};
     kl_dataset *d = counting(MANY, NULL, 0);
     float plain[PER], got[PER], want[H * W];
     size_t changed = 0;
@@ -354,7 +359,8 @@ static void augmentation_that_does_not_fit(void **state)
     (void)state;
     const kl_shape flat = {1, {4}};
     const float x[4] = {1, 2, 3, 4};
-    const kl_augment flip = {true, false, 0, 0}, far = {false, false, H, 0}, odd = {false, false, 0, -1};
+    const kl_augment flip = {true, false, 0, 0}, far = {false, false, H, 0},
+                     odd = {false, false, 0, -1};
     const kl_loader_opts with = {.augment = true}, without = {.augment = false};
     kl_dataset *d = kl_dataset_from_memory(x, NULL, 1, flat, 0);
     kl_dataset_set_augment(d, &flip);

@@ -19,7 +19,8 @@ static void at_steps(const kl_schedule *s, int n, const int64_t *t, const double
     for (int i = 0; i < n; i++) {
         const double got = kl_schedule_at(s, t[i]);
         if (!(fabs(got - want[i]) <= 1e-10 + 1e-9 * fabs(want[i]))) {
-            fail_msg("kind %d, step %lld: %.12g expected, got %.12g", (int)s->kind, (long long)t[i], want[i], got);
+            fail_msg("kind %d, step %lld: %.12g expected, got %.12g", (int)s->kind, (long long)t[i],
+                     want[i], got);
         }
     }
 }
@@ -27,7 +28,8 @@ static void at_steps(const kl_schedule *s, int n, const int64_t *t, const double
 static void torch_cyclic(void **state)
 {
     (void)state;
-    const double t1[] = {1, 2.25, 3.5, 4.75, 6, 4.75, 3.5, 2.25, 1, 2.25, 3.5, 4.75, 6, 4.75, 3.5, 2.25, 1};
+    const double t1[] = {1,    2.25, 3.5,  4.75, 6,    4.75, 3.5,  2.25, 1,
+                         2.25, 3.5,  4.75, 6,    4.75, 3.5,  2.25, 1};
     double want[17];
     for (int i = 0; i < 17; i++) {
         want[i] = t1[i] * 1e-3;
@@ -45,9 +47,10 @@ static void torch_cyclic(void **state)
 static void torch_others(void **state)
 {
     (void)state;
-    const double sgdr[] = {.1, .0853553, .05, .0146447, .1, .096194, .0853553, .0691342, .05, .0308658, .0146447,
-                           .00380602, .1};
-    const double one[] = {.004, .052, .1, .0950485, .0811746, .0611262, .0388742, .0188258, .00495194, 4e-7};
+    const double sgdr[] = {.1,       .0853553, .05,      .0146447, .1,        .096194, .0853553,
+                           .0691342, .05,      .0308658, .0146447, .00380602, .1};
+    const double one[] = {.004,     .052,     .1,       .0950485,  .0811746,
+                          .0611262, .0388742, .0188258, .00495194, 4e-7};
     const double poly[] = {.1, .064, .036, .016, .004, 0, 0};
     const kl_schedule r = {KL_SCHED_COSINE_RESTARTS, .lr = .1, .period = 4, .t_mult = 2};
     const kl_schedule o = {KL_SCHED_ONE_CYCLE, .lr = .1, .total = 10};
@@ -73,7 +76,8 @@ static void keras(void **state)
     s = (kl_schedule){KL_SCHED_COSINE, .lr = .1, .total = 10};
     at_steps(&s, 5, (int64_t[]){0, 2, 5, 10, 12}, (double[]){.1, .09045084971874738, .05, 0, 0});
     s.end = .01; /* alpha .1 */
-    at_steps(&s, 5, (int64_t[]){0, 2, 5, 10, 12}, (double[]){.1, .09140576474687264, .055, .01, .01});
+    at_steps(&s, 5, (int64_t[]){0, 2, 5, 10, 12},
+             (double[]){.1, .09140576474687264, .055, .01, .01});
     s = (kl_schedule){KL_SCHED_COSINE, .lr = .1, .total = 10, .warmup = 5};
     at_steps(&s, 5, (int64_t[]){0, 2, 5, 10, 15}, (double[]){0, .04, .1, .05, 0});
     /* t_mult 3, first 4: the sixth period begins at 4 + 12 + 36 + 108 + 324 = 484 */
@@ -98,13 +102,15 @@ static void defaults_and_edges(void **state)
     /* warm-up shifts the schedule; restarts and cycles too */
     s.warmup = 2;
     at_steps(&s, 3, (int64_t[]){1, 2, 4}, (double[]){.5, 1, .5});
-    const kl_schedule_kind without_total[] = {KL_SCHED_STEP, KL_SCHED_POLYNOMIAL, KL_SCHED_COSINE,
-                                              KL_SCHED_COSINE_RESTARTS, KL_SCHED_TRIANGULAR, KL_SCHED_ONE_CYCLE};
+    const kl_schedule_kind without_total[] = {KL_SCHED_STEP,       KL_SCHED_POLYNOMIAL,
+                                              KL_SCHED_COSINE,     KL_SCHED_COSINE_RESTARTS,
+                                              KL_SCHED_TRIANGULAR, KL_SCHED_ONE_CYCLE};
     for (size_t i = 0; i < 6; i++) {
         s = (kl_schedule){without_total[i], .lr = .5};
         at_steps(&s, 2, (int64_t[]){0, 99}, (double[]){.5, .5});
     }
-    for (int64_t total = 1; total < 6; total++) { /* very short ones stay finite and within bounds */
+    for (int64_t total = 1; total < 6;
+         total++) { /* very short ones stay finite and within bounds */
         s = (kl_schedule){KL_SCHED_ONE_CYCLE, .lr = 1, .total = total};
         for (int64_t t = 0; t < 8; t++) {
             const double lr = kl_schedule_at(&s, t);
@@ -117,8 +123,8 @@ static void defaults_and_edges(void **state)
 static void words(void **state)
 {
     (void)state;
-    const char *all[] = {"constant", "step", "exponential", "polynomial", "cosine", "cosine-restarts",
-                         "triangular", "triangular2", "exp-range", "one-cycle"};
+    const char *all[] = {"constant",        "step",       "exponential", "polynomial", "cosine",
+                         "cosine-restarts", "triangular", "triangular2", "exp-range",  "one-cycle"};
     kl_schedule_kind k;
     for (size_t i = 0; i < 10; i++) {
         assert_true(kl_schedule_parse(all[i], &k));

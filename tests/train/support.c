@@ -50,7 +50,8 @@ const char *put_idx(const char *name, const uint8_t *data, int n_dims, const uin
     return put_file(name, b, at_byte + count);
 }
 
-const char *put_cifar(const char *name, const uint8_t *labels, size_t n, size_t n_label, uint8_t first)
+const char *put_cifar(const char *name, const uint8_t *labels, size_t n, size_t n_label,
+                      uint8_t first)
 {
     const size_t record = n_label + 3072;
     uint8_t *b = malloc(n * record);
@@ -120,7 +121,8 @@ void assert_sample(const kl_dataset *d, size_t i, const float *x, size_t n_value
     assert_int_equal(got_label, label);
     for (size_t k = 0; k < n_values; k++) {
         if (got[k] != x[k]) {
-            fail_msg("sample %zu, value %zu: %.9g expected, got %.9g", i, k, (double)x[k], (double)got[k]);
+            fail_msg("sample %zu, value %zu: %.9g expected, got %.9g", i, k, (double)x[k],
+                     (double)got[k]);
         }
     }
 }

@@ -1,4 +1,5 @@
-/* What the tests of data and training share: the codecs' test folder with sub-folders, writers of fixtures. */
+/* What the tests of data and training share: the codecs' test folder with sub-folders, writers of
+ * fixtures. */
 #ifndef KL_TESTS_TRAIN_SUPPORT_H
 #define KL_TESTS_TRAIN_SUPPORT_H
 
@@ -13,7 +14,8 @@ int tree_remove(void **state);
 /** IDX of bytes: dims n_dims. */
 const char *put_idx(const char *name, const uint8_t *data, int n_dims, const uint32_t *dim);
 /** n records of CIFAR; every byte of picture i is i. labels: n_label each. */
-const char *put_cifar(const char *name, const uint8_t *labels, size_t n, size_t n_label, uint8_t first);
+const char *put_cifar(const char *name, const uint8_t *labels, size_t n, size_t n_label,
+                      uint8_t first);
 /** A PNG, every pixel of which has this value. */
 const char *put_png(const char *name, int channels, int height, int width, uint8_t value);
 const char *put_text(const char *name, const char *text);

@@ -1,0 +1,263 @@
+/* Times of a pass: each launch alone, and whole passes as they run. */
+#include "sched/cost.h"
+#include "sched/random.h"
+
+#include "base/mem.h"
+
+#include <kiln/inspect.h>
+
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DEFAULT_RUNS = 5, MAX_RUNS = 1000 };
+
+/** One way to run a pass again and again; training has two plans. */
+typedef struct job {
+    kl_model *model; /* a copy: the caller's parameters stay */
+    kl_ctx *ctx;
+    kl__lane *lane;
+    kl__random data;
+    kl__stepper *stepper; /* training */
+    kl__plan *infer;      /* inference */
+    kl__mem *inputs[KL__MAX_SLOTS];
+    int64_t batch, step;
+    kl__plan *plans[2];
+    size_t n_plans;
+} job;
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median(double *v, size_t n)
+{
+    qsort(v, n, sizeof *v, by_value);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+static kl_model *copy_model(kl_model *m)
+{
+    kl_model *c = kl_model_create(m->graph, &(kl_model_opts){.compute = m->real, .seed = m->seed});
+    if (!c)
+        return NULL;
+    kl__lock(&m->lock);
+    kl_status st = kl__model_pull(m);
+    if (st == KL_OK) {
+        memcpy(c->host, m->host, m->elems * kl_dtype_size(m->real));
+        for (size_t i = 0; i < m->n_params; i++)
+            c->params[i].frozen = m->params[i].frozen;
+        c->host_version = ++c->version;
+    }
+    kl__unlock(&m->lock);
+    if (st == KL_OK)
+        return c;
+    kl_model_destroy(c);
+    return NULL;
+}
+
+/* ---- inference ------------------------------------------------------------------------------------------ */
+static kl_status bind_infer(job *j)
+{
+    const kl_node *x;
+    kl_status st = KL_OK;
+    for (int slot = 0; st == KL_OK && (x = kl__slot_input(j->infer->graph, slot)); slot++) {
+        const kl_bind *b = kl__bind_find(j->data.binds, j->data.n, x->name);
+        if (slot == KL__MAX_SLOTS)
+            return kl__fail(KL_E_UNSUPPORTED, "a profile takes at most %d inputs", KL__MAX_SLOTS);
+        if (!(j->inputs[slot] = kl__mem_create(j->ctx, b->host_bytes)))
+            return kl__last_status();
+        if (b->host_bytes)
+            st = kl__lane_write(j->lane, (kl__span){j->inputs[slot], 0}, b->host, b->host_bytes, NULL);
+        if (st == KL_OK)
+            st = kl__plan_bind(j->infer, slot, (kl__span){j->inputs[slot], 0});
+    }
+    return st;
+}
+
+static kl_status prepare_infer(job *j)
+{
+    kl__lock(&j->model->lock);
+    j->infer = kl__cost_infer_plan(j->model, j->ctx, j->batch);
+    kl__unlock(&j->model->lock);
+    if (!j->infer)
+        return kl__last_status();
+    j->plans[j->n_plans++] = j->infer;
+    return bind_infer(j);
+}
+
+/* ---- one whole pass ---------------------------------------------------------------------------------------- */
+static kl_status run_step(job *j)
+{
+    kl__result r;
+    bool eval;
+    kl_status st, first;
+    /* Rate 0: the same work, and numbers that stay as they are. */
+    first = kl__stepper_step(j->stepper, j->data.binds, j->data.n, &(kl__step_scalars){.step = j->step++, .p = {1, 1, 0, 0}});
+    while (kl__stepper_result(j->stepper, true, &r, &eval, &st))
+        if (first == KL_OK)
+            first = st;
+    return first;
+}
+
+static kl_status run_once(job *j)
+{
+    if (j->stepper)
+        return run_step(j);
+    kl_status st = kl__plan_run(j->infer, j->lane);
+    kl_status end = kl__lane_finish(j->lane);
+    return st == KL_OK ? end : st;
+}
+
+static kl_status prepare(job *j, bool training, const char *loss)
+{
+    kl_status st = kl__random_make(j->model, j->batch, 1, &j->data);
+    if (st != KL_OK)
+        return st;
+    if (!training) {
+        st = prepare_infer(j);
+    } else if (!(j->stepper = kl__cost_stepper(j->model, j->ctx, loss))) {
+        st = kl__last_status();
+    }
+    if (st == KL_OK)
+        st = run_once(j);
+    if (st == KL_OK && training) {
+        j->plans[j->n_plans++] = j->stepper->passes->plan;
+        j->plans[j->n_plans++] = j->stepper->update;
+    }
+    return st;
+}
+
+static void finish(job *j)
+{
+    kl__lane_finish(j->lane);
+    kl__stepper_destroy(j->stepper);
+    kl__plan_destroy(j->infer);
+    for (int i = 0; i < KL__MAX_SLOTS; i++)
+        kl__mem_release(j->inputs[i]);
+    kl__random_finish(&j->data);
+    kl_model_destroy(j->model);
+}
+
+static kl_status time_passes(job *j, int runs, kl_profile *out)
+{
+    double *wall = kl__calloc(2 * (size_t)runs, sizeof *wall), *cpu = wall ? wall + runs : NULL;
+    kl_status st = wall ? KL_OK : KL_E_MEMORY;
+    for (int i = 0; st == KL_OK && i < runs; i++) {
+        double w = kl__now(), c = kl__cpu_now();
+        st = run_once(j);
+        wall[i] = kl__now() - w;
+        cpu[i] = kl__cpu_now() - c;
+    }
+    if (st == KL_OK) {
+        out->step_seconds = median(wall, (size_t)runs);
+        out->cpu_seconds = median(cpu, (size_t)runs);
+    }
+    kl__free(wall);
+    return st;
+}
+
+/* ---- launches ------------------------------------------------------------------------------------------------ */
+static size_t bytes_of(const kl__apply *a)
+{
+    size_t sum = 0, bytes;
+    for (int i = 0; i < a->n_in; i++)
+        if (kl__desc_bytes(&a->in[i]->desc, &bytes))
+            sum += bytes;
+    for (int i = 0; i < a->n_out; i++)
+        if (kl__desc_bytes(&a->out[i]->desc, &bytes))
+            sum += bytes;
+    return sum;
+}
+
+/** An op's work is told with its longest launch, so that sums over rows are right. */
+static void tell_work(const kl__plan *p, kl_op_time *rows)
+{
+    for (size_t i = 0; i < p->graph->n_applies; i++) {
+        const kl__apply *a = p->graph->applies[i];
+        size_t first = p->first_step[i], end = p->first_step[i + 1], best = first;
+        if (first == end)
+            continue;
+        for (size_t k = first; k < end; k++)
+            if (rows[k].seconds > rows[best].seconds)
+                best = k;
+        rows[best].macs = a->op->macs ? a->op->macs(a) : 0;
+        rows[best].bytes = bytes_of(a);
+    }
+}
+
+/** all[run * n + launch] -> median per launch. */
+static void fill_rows(const kl__plan *p, double *all, double *one, int runs, kl_op_time *rows)
+{
+    size_t n = kl__seq_count(p->seq);
+    for (size_t i = 0; i < n; i++) {
+        for (int r = 0; r < runs; r++)
+            one[r] = all[(size_t)r * n + i];
+        rows[i].seconds = median(one, (size_t)runs);
+        snprintf(rows[i].name, sizeof rows[i].name, "%s", kl__seq_label(p->seq, i));
+        snprintf(rows[i].kernel, sizeof rows[i].kernel, "%s", kl__seq_kernel_name(p->seq, i));
+    }
+    tell_work(p, rows);
+}
+
+static kl_status time_plan(job *j, const kl__plan *p, int runs, kl_op_time *rows)
+{
+    size_t n = kl__seq_count(p->seq);
+    double *all = kl__calloc((n + 1) * (size_t)runs, sizeof *all);
+    kl_status st = all ? KL_OK : KL_E_MEMORY;
+    for (int r = 0; st == KL_OK && r < runs; r++)
+        st = kl__seq_profile(p->seq, j->lane, all + (size_t)r * n);
+    if (st == KL_OK)
+        fill_rows(p, all, all + n * (size_t)runs, runs, rows);
+    kl__free(all);
+    return st;
+}
+
+static kl_status time_launches(job *j, int runs, kl_profile *out)
+{
+    kl_status st = KL_OK;
+    size_t at = 0;
+    for (size_t i = 0; i < j->n_plans; i++)
+        out->n += kl__seq_count(j->plans[i]->seq);
+    if (!(out->rows = kl__calloc(out->n + 1, sizeof *out->rows)))
+        return KL_E_MEMORY;
+    for (size_t i = 0; st == KL_OK && i < j->n_plans; i++) {
+        st = time_plan(j, j->plans[i], runs, out->rows + at);
+        at += kl__seq_count(j->plans[i]->seq);
+    }
+    return st;
+}
+
+kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, const char *loss, int runs,
+                           kl_profile *out)
+{
+    if (!m || !ctx || !out)
+        return kl__fail(KL_E_ARG, "kl_model_profile: %s is NULL", !m ? "model" : ctx ? "out" : "context");
+    *out = (kl_profile){0};
+    if (batch < 1 || runs < 0 || runs > MAX_RUNS)
+        return kl__fail(KL_E_ARG, "kl_model_profile: a batch of %lld samples, %d runs; at least 1, and 0 to %d",
+                        (long long)batch, runs, MAX_RUNS);
+    job j = {.ctx = ctx, .lane = kl__ctx_lane(ctx, KL__COMPUTE), .batch = batch};
+    runs = runs ? runs : DEFAULT_RUNS;
+    double start = kl__now();
+    kl_status st = (j.model = copy_model(m)) ? prepare(&j, training, loss) : kl__last_status();
+    out->first_seconds = kl__now() - start;
+    if (st == KL_OK)
+        st = time_passes(&j, runs, out);
+    if (st == KL_OK)
+        st = time_launches(&j, runs, out);
+    finish(&j);
+    if (st != KL_OK)
+        kl_profile_free(out);
+    return st;
+}
+
+void kl_profile_free(kl_profile *p)
+{
+    if (!p)
+        return;
+    kl__free(p->rows);
+    *p = (kl_profile){0};
+}
