@@ -102,15 +102,15 @@ int data_augment(kl_dataset *d, const char *text)
     kl_augment g = {0};
     for (const char *s = text; *s;) {
         const int n = (int)strcspn(s, ",");
-        int number = 0, used = 0;
+        int pixels = 0, used = 0;
         if (!strncmp(s, "flip-vertical", 13) && n == 13) {
             g.flip_vertical = true;
         } else if (!strncmp(s, "flip", 4) && n == 4) {
             g.flip = true;
-        } else if (sscanf(s, "shift=%d%n", &number, &used) == 1 && used == n && number > 0 && number < 4096) {
-            g.shift = number;
-        } else if (sscanf(s, "crop=%d%n", &number, &used) == 1 && used == n && number > 0 && number < 4096) {
-            g.crop_pad = number;
+        } else if (sscanf(s, "shift=%d%n", &pixels, &used) == 1 && used == n && pixels > 0 && pixels < 4096) {
+            g.shift = pixels;
+        } else if (sscanf(s, "crop=%d%n", &pixels, &used) == 1 && used == n && pixels > 0 && pixels < 4096) {
+            g.crop_pad = pixels;
         } else if (strcmp(s, "none") != 0) {
             return fail(EXIT_USAGE, "--augment: \"%.*s\" is none of flip, flip-vertical, shift=PIXELS, crop=PIXELS",
                         n, s);

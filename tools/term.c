@@ -127,6 +127,15 @@ static void print_row(const table *t, const size_t *w, size_t row, bool markdown
     fprintf(to, "%s\n", head ? sgr(to, PLAIN) : markdown ? " |" : "");
 }
 
+void table_free(table *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        free(t->cell[i]);
+    }
+    free(t->cell);
+    *t = (table){.align = t->align, .columns = t->columns};
+}
+
 static void print_rows(table *t, FILE *to, bool markdown)
 {
     size_t *w = must_alloc(t->columns, sizeof *w);
@@ -145,12 +154,8 @@ static void print_rows(table *t, FILE *to, bool markdown)
         }
         fputs(markdown && r == 0 ? "|\n" : "", to);
     }
-    for (size_t i = 0; i < t->n; i++) {
-        free(t->cell[i]);
-    }
-    free(t->cell);
     free(w);
-    *t = (table){.align = t->align, .columns = t->columns};
+    table_free(t);
 }
 
 void table_print(table *t, FILE *to)

@@ -22,6 +22,7 @@ void table_cell(table *t, const char *fmt, ...) KL_PRINTF(2, 3);
 /** The first row is the head. Frees the cells. */
 void table_print(table *t, FILE *to);
 void table_print_markdown(table *t, FILE *to);
+void table_free(table *t);
 
 /** Bytes of the first n letters of UTF-8 text, for %.*s. */
 int letters(const char *s, int n);
