@@ -81,7 +81,8 @@ KL_API void kl_set_allocator(const kl_allocator *allocator);
 typedef struct kl_files {
     int (*open_read)(void *user, const char *path);
     int (*open_write)(void *user, const char *path); /* creates, truncates */
-    int64_t (*size)(void *user, int file);           /* bytes, or negative errno (a pipe has none) */
+    /* bytes, or negative errno (a pipe has none) */
+    int64_t (*size)(void *user, int file);
     int64_t (*read)(void *user, int file, void *dst, size_t n); /* 0: end */
     int64_t (*write)(void *user, int file, const void *src, size_t n);
     int (*sync)(void *user, int file); /* data is on the disk on return */

@@ -51,8 +51,8 @@ static bool same_apply(const kl__apply *a, const kl__apply *b, int n_data)
     return true;
 }
 
-/** Does building from the first n_data inputs and `attrs` give `a` again? A trial that found no memory tells nothing:
- *  *no_memory. */
+/** Does building from the first n_data inputs and `attrs` give `a` again? A trial that found no
+ * memory tells nothing: *no_memory. */
 static bool builds_same(const kl__apply *a, int n_data, const void *attrs, bool *no_memory)
 {
     kl_node *in[64];

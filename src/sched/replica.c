@@ -65,6 +65,7 @@ void kl__replica_place(const kl__replica *r, kl_graph *g)
         kl_node *x = g->nodes[i];
         const kl__param *p = kl__is_param(x) ? kl__model_find(r->model, x->name) : NULL;
         if (p)
-            x->place = (kl__place){KL__AT_SPAN, {r->params, p->offset * kl_dtype_size(r->model->real)}, 0};
+            x->place =
+                (kl__place){KL__AT_SPAN, {r->params, p->offset * kl_dtype_size(r->model->real)}, 0};
     }
 }
