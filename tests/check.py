@@ -98,9 +98,8 @@ def stage(count, label, folder, options, selections, env):
             continue
         for line in path.read_text().splitlines():
             entry = json.loads(line)
-            suite = entry['suite'][0].split(':')[-1] if entry.get('suite') else '?'
-            name = entry['name'].split(' / ')[-1]
-            suite = f'{suite} {label}'.strip()
+            suite, _, name = entry['name'].split(':')[-1].partition(' / ')  # kiln:SUITE / NAME
+            suite = f'{suite.split("+")[0]} {label}'.strip()
             passed, failed, skipped = of_test(entry)
             count.add(suite, passed, failed, skipped)
             if failed:

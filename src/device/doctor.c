@@ -146,7 +146,7 @@ void kl__doctor_stage(kl__doctor *d, void (*stage)(kl__doctor *d), const char *f
         return;
     }
     if (pipe(fd) != 0) {
-        d->status = kl__fail(KL_E_IO, "doctor: no pipe: %s", strerror(errno));
+        d->status = kl__fail_errno("doctor", "open a pipe", -errno);
         return;
     }
     fcntl(fd[0], F_SETFD, FD_CLOEXEC);
@@ -158,7 +158,7 @@ void kl__doctor_stage(kl__doctor *d, void (*stage)(kl__doctor *d), const char *f
     }
     close(fd[1]);
     if (pid < 0) {
-        d->status = kl__fail(KL_E_IO, "doctor: no child process: %s", strerror(errno));
+        d->status = kl__fail_errno("doctor", "start a child process", -errno);
     } else {
         bool in_time = listen_to(d, fd[0]);
         tell_end(d, in_time, pid, fix);
