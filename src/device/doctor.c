@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/thread.h"
+#include "base/vfs.h"
 #include "device/opencl.h"
 
 #include <errno.h>
