@@ -3,6 +3,7 @@
 #include "cli.h"
 #include "term.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static json_t *op_json(const kl_op_info *o)
@@ -18,11 +19,26 @@ static json_t *op_json(const kl_op_info *o)
     return j;
 }
 
+/* A bar would end the cell. */
+static char *escaped(const char *s)
+{
+    char *out = must_alloc(2 * strlen(s) + 1, 1), *p = out;
+    for (; *s; s++) {
+        if (*s == '|') {
+            *p++ = '\\';
+        }
+        *p++ = *s;
+    }
+    return out;
+}
+
 static void add_row(table *t, const kl_op_info *o)
 {
     const bool attrs = o->attrs && *o->attrs;
     table_cell(t, "`%s`", o->name);
-    table_cell(t, "%s", o->doc ? o->doc : "");
+    char *doc = escaped(o->doc ? o->doc : "");
+    table_cell(t, "%s", doc);
+    free(doc);
     table_cell(t, "%s%s%s", attrs ? "`" : "", attrs ? o->attrs : "", attrs ? "`" : "");
     table_cell(t, "%s", o->differentiable ? "yes" : "no");
     table_cell(t, "%s", o->elementwise ? "element-wise" : o->variants ? o->variants : "");

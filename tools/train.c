@@ -9,6 +9,7 @@
 #include "watch.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -349,6 +350,7 @@ static void close_job(job *j)
 int run_train(args *a)
 {
     job j = {.a = a, .say = args_has(a, "json-log") ? stderr : stdout};
+    signal(SIGPIPE, SIG_IGN); /* whoever reads the progress may go; the training stays */
     int code = args_has(a, "resume") ? run_find(a, &j.run_dir, &j.checkpoint) : 0;
     code = code ? code : recipe_defaults(a);
     if (code == 0 && !args_has(a, "data")) {

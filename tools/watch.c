@@ -39,7 +39,6 @@ static void set_handler(void (*handler)(int))
 void watch_signals(void)
 {
     set_handler(on_signal);
-    signal(SIGPIPE, SIG_IGN); /* whoever reads the progress may go; the training stays */
 }
 
 void unwatch_signals(void)
