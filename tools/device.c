@@ -19,6 +19,7 @@ kl_ctx *open_device(const args *a, uint32_t flags, int *code)
         .device = args_text(a, "device"), .flags = flags, .on_compile = on_compile};
     prepare_driver_cache();
     kl_ctx *ctx = kl_ctx_create(&o);
+    progress_clear();
     *code = 0;
     if (!ctx) {
         *code = fail_status(KL_OK);

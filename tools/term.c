@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,8 +45,16 @@ void progress_clear(void)
     }
 }
 
+/* A line longer than the terminal is wide would wrap, and no longer be drawn over. */
+static int terminal_width(void)
+{
+    struct winsize w;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 1 ? w.ws_col - 1 : 79;
+}
+
 void progress_line(const char *fmt, ...)
 {
+    char line[400];
     va_list ap;
     const bool term = is_terminal(stderr);
     const double t = now(), pause = term ? 0.1 : 10;
@@ -56,12 +65,12 @@ void progress_line(const char *fmt, ...)
         return;
     }
     printed_at = t;
-    fflush(stdout);
-    fputs(term ? "\r" : "", stderr);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    fputs(term ? "\033[K" : "\n", stderr);
+    fflush(stdout);
+    fprintf(stderr, term ? "\r%.*s\033[K" : "%.*s\n", term ? letters(line, terminal_width()) : 400,
+            line);
     fflush(stderr);
     drawn = term;
 }

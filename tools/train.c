@@ -164,6 +164,7 @@ static int open_run(job *j)
 
 static void say_plan(const job *j)
 {
+    progress_clear();
     if (verbosity < 0) {
         return;
     }
