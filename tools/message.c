@@ -40,6 +40,8 @@ void set_message_name(const char *command)
     message_name = command;
 }
 
+static void put(const char *fmt, va_list ap) KL_PRINTF(1, 0);
+
 static void put(const char *fmt, va_list ap)
 {
     progress_clear();

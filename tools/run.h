@@ -25,8 +25,8 @@ int run_create(run *r, const char *dir, const char *name);
 int run_continue(run *r, const char *dir, int epoch);
 void run_free(run *r);
 bool run_has(const char *dir, const char *name);
-/** What --resume names: the folder of the run where it has one, and the checkpoint. Options that the
- *  command line leaves open come from its args.json. 0, or the exit code after a message. */
+/** What --resume names: the folder of the run where it has one, and the checkpoint. Options that
+ *  the command line leaves open come from its args.json. 0, or the exit code after a message. */
 int run_find(args *a, char **run_dir, char **checkpoint);
 /** Reads the options of DIR/args.json that the command line does not give. */
 int run_read_args(args *a, const char *dir);

@@ -1,4 +1,5 @@
 """Devices: none, several, a driver that cannot write its cache."""
+
 import json
 import os
 import shutil
@@ -21,7 +22,18 @@ class Devices(Case):
         self.fails(3, "kiln doctor", "devices", env=NONE)
         self.fails(3, "device", "selftest", env=NONE)
         self.fails(3, "device", "bench", "net.txt", env=NONE)
-        self.fails(3, "device", "train", "--data", "idx:data", "--model", "net.txt", "--out", "run", env=NONE)
+        self.fails(
+            3,
+            "device",
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "net.txt",
+            "--out",
+            "run",
+            env=NONE,
+        )
         self.assertFalse(os.path.exists(f"{self.dir}/run"), "a run that never was left a folder")
 
     def test_a_summary_needs_none(self):
@@ -42,6 +54,12 @@ class Devices(Case):
         self.fails(3, f"matches {len(found)} devices", "selftest", "--device", names[0], env=two)
         self.kiln("summary", "net.txt", "--device", found[1]["id"], env=two)
 
+    def test_selftest(self):
+        doc = json.loads(self.kiln("selftest", "--json")[0])
+        self.assertEqual(doc["failed"], 0)
+        self.assertEqual(len(doc["rows"]), doc["tests"])
+        self.assertGreater(doc["tests"], 10)
+
     def test_doctor(self):
         doc = json.loads(self.kiln("doctor", "--json")[0])
         self.assertTrue(doc["usable_device"])
@@ -52,11 +70,17 @@ class Devices(Case):
         self.assertFalse(doc["usable_device"])
         self.assertIn("bad", [f["level"] for f in doc["findings"]])
 
-    @unittest.skipUnless(shutil.which("true") and os.path.exists("/etc/OpenCL/vendors/pocl.icd"), "no PoCL here")
+    @unittest.skipUnless(
+        shutil.which("true") and os.path.exists("/etc/OpenCL/vendors/pocl.icd"), "no PoCL here"
+    )
     def test_a_cache_that_cannot_be_written_is_replaced(self):
         os.mkdir(f"{self.dir}/tmp")
         self.write("file", "")
-        env = {"XDG_CACHE_HOME": f"{self.dir}/file", "POCL_CACHE_DIR": "", "TMPDIR": f"{self.dir}/tmp"}
+        env = {
+            "XDG_CACHE_HOME": f"{self.dir}/file",
+            "POCL_CACHE_DIR": "",
+            "TMPDIR": f"{self.dir}/tmp",
+        }
         out, err = self.kiln("devices", "--json", env=env)
         self.assertTrue(json.loads(out)[0]["usable"])
         self.assertIn(f"{self.dir}/tmp/kiln-pocl-", err)

@@ -1,4 +1,5 @@
 """What the tests of the program share: it is run as a user runs it, on data made here."""
+
 import os
 import random
 import struct
@@ -26,20 +27,28 @@ NO_LOSS = "\n".join(l for l in NET.split("\n") if "loss" not in l and "label" no
 
 def png(path, rows):
     """A grey PNG; rows of bytes."""
+
     def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
     head = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, 0, 0, 0, 0)
     body = zlib.compress(b"".join(b"\0" + bytes(r) for r in rows))
     with open(path, "wb") as f:
-        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
+        f.write(
+            b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+        )
 
 
 def picture(kind, rng):
     """8x8: a bright row, a bright column, or a bright diagonal, on noise."""
     at = rng.randrange(2, 6)
+
     def pixel(y, x):
         on = (y == at, x == at, (x + y) % 8 == at)[kind]
         return 200 + rng.randrange(56) if on else rng.randrange(60)
+
     return [[pixel(y, x) for x in range(8)] for y in range(8)]
 
 
@@ -56,6 +65,7 @@ def write_idx(folder, part, n, seed):
 
 class Case(unittest.TestCase):
     """Each test has a folder of its own, in which the program runs."""
+
     def setUp(self):
         self.temp = tempfile.TemporaryDirectory()
         self.dir = self.temp.name
@@ -82,9 +92,16 @@ class Case(unittest.TestCase):
     def kiln(self, *args, code=0, env=None, **more):
         """Runs it; the exit code must be `code`. Gives (stdout, stderr)."""
         all_env = dict(os.environ, **(env or {}))
-        done = subprocess.run([KILN, *map(str, args)], cwd=self.dir, env=all_env, text=True,
-                              stdout=more.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE,
-                              timeout=240, **more)
+        done = subprocess.run(
+            [KILN, *map(str, args)],
+            cwd=self.dir,
+            env=all_env,
+            text=True,
+            stdout=more.pop("stdout", subprocess.PIPE),
+            stderr=subprocess.PIPE,
+            timeout=240,
+            **more,
+        )
         self.assertEqual(done.returncode, code, f"kiln {args}: {done.stdout}\n{done.stderr}")
         return done.stdout, done.stderr
 
@@ -96,8 +113,22 @@ class Case(unittest.TestCase):
         self.assertIn(words, lines[0])
 
     def train(self, *args, out="run", code=0, **more):
-        return self.kiln("train", "--data", "idx:data", "--model", "net.txt", "--batch", 30, "--lr", 0.02,
-                         "--out", out, *args, code=code, **more)
+        return self.kiln(
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "net.txt",
+            "--batch",
+            30,
+            "--lr",
+            0.02,
+            "--out",
+            out,
+            *args,
+            code=code,
+            **more,
+        )
 
 
 def main():

@@ -1,4 +1,5 @@
 """Training and what follows from it, on a small data set that is made here."""
+
 import csv
 import json
 import os
@@ -14,7 +15,8 @@ from support import KILN, NO_LOSS, Case, main, picture, png
 
 
 def limit_files():
-    """No file may grow past 4 MiB: a full disk, as one program sees it. The driver's compiler needs that much."""
+    """No file may grow past 4 MiB: a full disk, as one program sees it. The driver's compiler
+    needs that much."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 22, 1 << 22))
 
@@ -25,8 +27,10 @@ class Train(Case):
 
     def test_a_run_and_what_it_leaves(self):
         out, err = self.train("--epochs", 6)
-        self.assertEqual(sorted(os.listdir(f"{self.dir}/run")),
-                         ["args.json", "best.kiln", "confusion.csv", "last.kiln", "log.csv", "report.html"])
+        self.assertEqual(
+            sorted(os.listdir(f"{self.dir}/run")),
+            ["args.json", "best.kiln", "confusion.csv", "last.kiln", "log.csv", "report.html"],
+        )
         self.assertIn("idx:data:test, 90 samples", out)
         self.assertIn("one-cycle", out)
         self.assertEqual(len(re.findall(r"^epoch ", out, re.M)), 6)
@@ -37,7 +41,9 @@ class Train(Case):
         self.assertGreater(float(rows[-1]["val_accuracy"]), 0.9)
         self.assertLess(float(rows[-1]["loss"]), float(rows[0]["loss"]))
         options = json.loads(self.read("run/args.json"))["options"]
-        self.assertEqual((options["epochs"], options["batch"], options["lr"], options["seed"]), (6, 30, 0.02, 0))
+        self.assertEqual(
+            (options["epochs"], options["batch"], options["lr"], options["seed"]), (6, 30, 0.02, 0)
+        )
         matrix = list(csv.reader(self.read("run/confusion.csv").splitlines()))
         self.assertEqual(sum(int(v) for r in matrix[1:] for v in r[1:]), 90)
         html = self.read("run/report.html")
@@ -46,7 +52,9 @@ class Train(Case):
         self.assertNotIn("http", html)
         self.eval_agrees(out)
         self.predict_agrees()
-        self.fails(2, "is not empty", "train", "--data", "idx:data", "--model", "net.txt", "--out", "run")
+        self.fails(
+            2, "is not empty", "train", "--data", "idx:data", "--model", "net.txt", "--out", "run"
+        )
 
     def eval_agrees(self, out):
         said = float(re.search(r"test accuracy ([\d.]+)%", out).group(1))
@@ -100,9 +108,24 @@ class Train(Case):
         self.fails(4, "no such", "train", "--resume", "gone")
 
     def start(self, *args, out):
-        command = [KILN, "train", "--data", "idx:data", "--model", "net.txt", "--batch", "30", "--lr", "0.02",
-                   "--out", out, *map(str, args)]
-        return subprocess.Popen(command, cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [
+            KILN,
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "net.txt",
+            "--batch",
+            "30",
+            "--lr",
+            "0.02",
+            "--out",
+            out,
+            *map(str, args),
+        ]
+        return subprocess.Popen(
+            command, cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def wait_for(self, name):
         for _ in range(6000):
@@ -123,22 +146,88 @@ class Train(Case):
 
     def test_a_loss_is_appended(self):
         self.write("bare.txt", NO_LOSS)
-        self.fails(2, "--loss softmax_xent", "train", "--data", "idx:data", "--model", "bare.txt", "--out", "a")
-        self.fails(2, "leave --loss out", "train", "--data", "idx:data", "--model", "net.txt", "--loss",
-                   "softmax_xent", "--out", "a")
-        self.fails(2, "samples themselves", "train", "--data", "idx:data", "--model", "bare.txt", "--loss", "mse",
-                   "--out", "a")
-        out, _ = self.kiln("train", "--data", "idx:data", "--model", "bare.txt", "--loss", "softmax_xent",
-                           "--epochs", 1, "--val", 0.2, "--freeze", "c1.*", "--out", "a")
+        self.fails(
+            2,
+            "--loss softmax_xent",
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "bare.txt",
+            "--out",
+            "a",
+        )
+        self.fails(
+            2,
+            "leave --loss out",
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "net.txt",
+            "--loss",
+            "softmax_xent",
+            "--out",
+            "a",
+        )
+        self.fails(
+            2,
+            "samples themselves",
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "bare.txt",
+            "--loss",
+            "mse",
+            "--out",
+            "a",
+        )
+        out, _ = self.kiln(
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "bare.txt",
+            "--loss",
+            "softmax_xent",
+            "--epochs",
+            1,
+            "--val",
+            0.2,
+            "--freeze",
+            "c1.*",
+            "--out",
+            "a",
+        )
         self.assertIn("held out", out)
         self.assertIn("of them trained", out)
         self.assertIn("softmax_xent", self.kiln("dump", "a")[0])
 
     def test_autoencoder(self):
-        self.write("auto.txt", "x = input(shape=[N,1,8,8])\nc1 = conv2d(x, filters=4, kernel=3, pad=1)\n"
-                               "r1 = relu(c1)\nc2 = conv2d(r1, filters=1, kernel=3, pad=1)\noutput y = c2\n")
-        out, _ = self.kiln("train", "--data", "idx:data", "--model", "auto.txt", "--loss", "mse", "--epochs", 2,
-                           "--optimizer", "sgd", "--momentum", 0.9, "--nesterov", "--out", "a")
+        self.write(
+            "auto.txt",
+            "x = input(shape=[N,1,8,8])\nc1 = conv2d(x, filters=4, kernel=3, pad=1)\n"
+            "r1 = relu(c1)\nc2 = conv2d(r1, filters=1, kernel=3, pad=1)\noutput y = c2\n",
+        )
+        out, _ = self.kiln(
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "auto.txt",
+            "--loss",
+            "mse",
+            "--epochs",
+            2,
+            "--optimizer",
+            "sgd",
+            "--momentum",
+            0.9,
+            "--nesterov",
+            "--out",
+            "a",
+        )
         self.assertRegex(out, r"test loss [\d.]+")
         self.assertNotIn("confusion.csv", os.listdir(f"{self.dir}/a"))
 
@@ -151,15 +240,23 @@ class Train(Case):
 
     def test_where_nothing_can_be_written(self):
         self.write("file", "")
-        self.fails(4, "file/run", "train", "--data", "idx:data", "--model", "net.txt", "--out", "file/run")
+        self.fails(
+            4, "file/run", "train", "--data", "idx:data", "--model", "net.txt", "--out", "file/run"
+        )
 
     def test_a_full_disk_loses_nothing(self):
-        self.write("net.txt", self.read("net.txt").replace("fc = ", "f0 = dense(p1, units=8000)\nfc = ")
-                   .replace("dense(p1, units=3)", "dense(f0, units=3)"))
+        self.write(
+            "net.txt",
+            self.read("net.txt")
+            .replace("fc = ", "f0 = dense(p1, units=8000)\nfc = ")
+            .replace("dense(p1, units=3)", "dense(f0, units=3)"),
+        )
         self.train("--epochs", 1)
         before = self.bytes("run/last.kiln")
         self.assertGreater(len(before), 1 << 22)
-        _, err = self.kiln("train", "--resume", "run", "--epochs", 2, code=4, preexec_fn=limit_files)
+        _, err = self.kiln(
+            "train", "--resume", "run", "--epochs", 2, code=4, preexec_fn=limit_files
+        )
         self.assertRegex(err, r"kiln train: .*(last|best)\.kiln.*File too large")
         self.assertEqual(self.bytes("run/last.kiln"), before)
         left = [f for f in os.listdir(f"{self.dir}/run") if "tmp" in f]
@@ -176,8 +273,22 @@ class Train(Case):
         self.assertEqual(len(self.rows()), 3)
 
     def test_the_data_must_fit(self):
-        self.fails(1, "1x28x28", "train", "--data", "idx:data", "--model", self.lenet(), "--out", "a")
-        self.fails(2, "300 samples", "train", "--data", "idx:data", "--model", "net.txt", "--batch", 301, "--out", "a")
+        self.fails(
+            1, "1x28x28", "train", "--data", "idx:data", "--model", self.lenet(), "--out", "a"
+        )
+        self.fails(
+            2,
+            "300 samples",
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "net.txt",
+            "--batch",
+            301,
+            "--out",
+            "a",
+        )
         self.assertFalse(os.path.exists(f"{self.dir}/a"))
 
     def lenet(self):
@@ -200,10 +311,24 @@ class Look(Case):
         self.assertIn("lenet", self.kiln("summary")[0])
 
     def test_bench(self):
-        doc = json.loads(self.kiln("bench", "net.txt", "--batch", "1,8", "--train", "--infer", "--runs", 2, "--layers",
-                                   "--json")[0])
-        self.assertEqual([(r["mode"], r["batch"]) for r in doc["rows"]],
-                         [("infer", 1), ("infer", 8), ("train", 1), ("train", 8)])
+        doc = json.loads(
+            self.kiln(
+                "bench",
+                "net.txt",
+                "--batch",
+                "1,8",
+                "--train",
+                "--infer",
+                "--runs",
+                2,
+                "--layers",
+                "--json",
+            )[0]
+        )
+        self.assertEqual(
+            [(r["mode"], r["batch"]) for r in doc["rows"]],
+            [("infer", 1), ("infer", 8), ("train", 1), ("train", 8)],
+        )
         for r in doc["rows"]:
             self.assertGreater(r["images_per_second"], 0)
             self.assertGreater(r["peak_bytes"], r["arena_bytes"])
@@ -215,7 +340,9 @@ class Look(Case):
 
     def test_gradcheck(self):
         rows = json.loads(self.kiln("gradcheck", "net.txt", "--per-param", 3, "--json")[0])
-        self.assertEqual([r["parameter"] for r in rows], ["c1.weight", "c1.bias", "fc.weight", "fc.bias"])
+        self.assertEqual(
+            [r["parameter"] for r in rows], ["c1.weight", "c1.bias", "fc.weight", "fc.bias"]
+        )
         self.assertTrue(all(r["ok"] for r in rows))
         self.assertIn("worst", self.kiln("gradcheck", "net.txt", "--per-param", 1)[0])
 

@@ -1,12 +1,26 @@
 """Command lines: help, mistakes, exit codes."""
+
 import json
 import os
 import subprocess
 
 from support import KILN, Case, main
 
-COMMANDS = ["devices", "doctor", "selftest", "train", "eval", "predict", "summary", "bench", "gradcheck", "ops",
-            "dump", "version", "help"]
+COMMANDS = [
+    "devices",
+    "doctor",
+    "selftest",
+    "train",
+    "eval",
+    "predict",
+    "summary",
+    "bench",
+    "gradcheck",
+    "ops",
+    "dump",
+    "version",
+    "help",
+]
 
 
 class Usage(Case):
@@ -40,11 +54,52 @@ class Usage(Case):
         self.fails(2, "it needs", "predict")
         self.fails(2, "too many", "devices", "now")
         self.fails(2, "no architecture", "summary", "resnot", "--no-device")
-        self.fails(2, "one-cycle", "train", "--data", "idx:data", "--model", "net.txt", "--schedule", "one-cycle",
-                   "--warmup", 3)
-        self.fails(2, "cosine-restarts", "train", "--data", "idx:data", "--model", "net.txt", "--schedule", "fast")
-        self.fails(2, "flip-vertical", "train", "--data", "idx:data", "--model", "net.txt", "--augment", "flop")
-        self.fails(2, "no parameter", "train", "--data", "idx:data", "--model", "net.txt", "--freeze", "xyz*")
+        self.fails(
+            2,
+            "one-cycle",
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "net.txt",
+            "--schedule",
+            "one-cycle",
+            "--warmup",
+            3,
+        )
+        self.fails(
+            2,
+            "cosine-restarts",
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "net.txt",
+            "--schedule",
+            "fast",
+        )
+        self.fails(
+            2,
+            "flip-vertical",
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "net.txt",
+            "--augment",
+            "flop",
+        )
+        self.fails(
+            2,
+            "no parameter",
+            "train",
+            "--data",
+            "idx:data",
+            "--model",
+            "net.txt",
+            "--freeze",
+            "xyz*",
+        )
 
     def test_files_that_are_wrong(self):
         self.fails(4, "nowhere", "train", "--data", "idx:nowhere", "--model", "net.txt")
@@ -70,7 +125,9 @@ class Usage(Case):
 
     def on_terminal(self, env):
         master, slave = os.openpty()
-        with subprocess.Popen([KILN, "ops"], stdout=slave, env=dict(os.environ, TERM="xterm", **env)) as p:
+        with subprocess.Popen(
+            [KILN, "ops"], stdout=slave, env=dict(os.environ, TERM="xterm", **env)
+        ) as p:
             os.close(slave)
             text = b""
             try:
