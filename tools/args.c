@@ -9,7 +9,8 @@
 
 enum { MAX_OPTIONS = 64, FIRST_LONG = 256 };
 
-/* ---- did you mean --------------------------------------------------------------------------------- */
+/* ---- did you mean
+ * --------------------------------------------------------------------------------- */
 
 static size_t distance(const char *a, const char *b)
 {
@@ -48,7 +49,8 @@ const char *nearest(const char *word, const char *const *candidates, size_t n)
     return best;
 }
 
-/* ---- values ----------------------------------------------------------------------------------------- */
+/* ---- values
+ * ----------------------------------------------------------------------------------------- */
 
 static const option_def *find_option(const command_def *c, const char *name)
 {
@@ -77,7 +79,9 @@ static int check_value(const option_def *o, const char *value)
     double v;
     switch (o->kind) {
     case OPT_CHOICE:
-        return is_choice(o->arg, value) ? 0 : fail(EXIT_USAGE, "--%s %s: it is one of %s", o->name, value, o->arg);
+        return is_choice(o->arg, value)
+                   ? 0
+                   : fail(EXIT_USAGE, "--%s %s: it is one of %s", o->name, value, o->arg);
     case OPT_INT:
     case OPT_REAL:
         errno = 0;
@@ -90,7 +94,8 @@ static int check_value(const option_def *o, const char *value)
                         o->kind == OPT_INT ? "whole number" : "number");
         }
         if (v < o->lo || v > o->hi) {
-            return fail(EXIT_USAGE, "--%s %s: it must lie in %.15g..%.15g", o->name, value, o->lo, o->hi);
+            return fail(EXIT_USAGE, "--%s %s: it must lie in %.15g..%.15g", o->name, value, o->lo,
+                        o->hi);
         }
         return 0;
     case OPT_STRING:
@@ -173,7 +178,8 @@ void args_free(args *a)
     *a = (args){0};
 }
 
-/* ---- parsing ------------------------------------------------------------------------------------------ */
+/* ---- parsing
+ * ------------------------------------------------------------------------------------------ */
 
 static int unknown_option(const command_def *c, const char *word)
 {
@@ -189,7 +195,8 @@ static int unknown_option(const command_def *c, const char *word)
     }
     const char *near = nearest(plain, names, n);
     return near ? fail(EXIT_USAGE, "there is no option --%s; did you mean --%s?", plain, near)
-                : fail(EXIT_USAGE, "there is no option --%s; `kiln help %s` lists them", plain, c->name);
+                : fail(EXIT_USAGE, "there is no option --%s; `kiln help %s` lists them", plain,
+                       c->name);
 }
 
 static int wrong_option(const command_def *c, int got, char **argv)
@@ -283,28 +290,30 @@ int args_parse(args *a, const command_def *c, int argc, char **argv)
     return a->help ? 0 : check_operands(a);
 }
 
-/* ---- help ------------------------------------------------------------------------------------------------ */
+/* ---- help ------------------------------------------------------------------------------------ */
 
 static void print_option(const option_def *o, FILE *to)
 {
     char left[80];
     const bool value = o->kind != OPT_FLAG;
     const char *open = o->kind == OPT_MAYBE ? "[" : "", *close = o->kind == OPT_MAYBE ? "]" : "";
-    snprintf(left, sizeof left, "  %s%c%s --%s%s%s%s%s", o->letter ? "-" : " ", o->letter ? o->letter : ' ',
-             o->letter ? "," : " ", o->name, value ? " " : "", open, value ? o->arg : "", close);
+    snprintf(left, sizeof left, "  %s%c%s --%s%s%s%s%s", o->letter ? "-" : " ",
+             o->letter ? o->letter : ' ', o->letter ? "," : " ", o->name, value ? " " : "", open,
+             value ? o->arg : "", close);
     const bool wide = strlen(left) > 28;
     fprintf(to, "%-28s%s", left, wide ? "\n" : "");
     for (const char *p = o->help; p;) {
         const char *end = strchr(p, '\n');
-        fprintf(to, "%*s%.*s\n", p == o->help && !wide ? 1 : 29, "", end ? (int)(end - p) : (int)strlen(p), p);
+        fprintf(to, "%*s%.*s\n", p == o->help && !wide ? 1 : 29, "",
+                end ? (int)(end - p) : (int)strlen(p), p);
         p = end ? end + 1 : NULL;
     }
 }
 
 void print_help(const command_def *c, FILE *to)
 {
-    fprintf(to, "kiln %s: %s\n\nusage: kiln %s [options]%s%s\n\noptions:\n", c->name, c->summary, c->name,
-            *c->operands ? " " : "", c->operands);
+    fprintf(to, "kiln %s: %s\n\nusage: kiln %s [options]%s%s\n\noptions:\n", c->name, c->summary,
+            c->name, *c->operands ? " " : "", c->operands);
     for (const option_def *o = c->options; o->name; o++) {
         print_option(o, to);
     }

@@ -22,7 +22,8 @@ typedef struct bench {
     json_t *list;
 } bench;
 
-/* ---- one measurement ------------------------------------------------------------------------------------ */
+/* ---- one measurement
+ * ------------------------------------------------------------------------------------ */
 
 /* A context of its own for each: so the peak of memory and the kernels built are this row's. */
 static int measure(const bench *b, row *r, kl_device_info *device)
@@ -31,15 +32,18 @@ static int measure(const bench *b, row *r, kl_device_info *device)
     net m;
     kl_ctx *ctx = NULL;
     kl_status s = KL_OK;
-    code = net_open(&m, r->model, &(net_opts){.loss = r->training ? args_text(b->a, "loss") : NULL});
+    code =
+        net_open(&m, r->model, &(net_opts){.loss = r->training ? args_text(b->a, "loss") : NULL});
     if (code == 0 && r->training && !m.loss) {
-        code = fail(EXIT_USAGE, "%s has no output \"loss\"; say which one to append, --loss softmax_xent", m.name);
+        code =
+            fail(EXIT_USAGE,
+                 "%s has no output \"loss\"; say which one to append, --loss softmax_xent", m.name);
     }
     ctx = code ? NULL : open_device(b->a, 0, &code);
     if (code == 0) {
         kl_ctx_info(ctx, device);
-        s = kl_model_profile(m.model, ctx, r->batch, r->training, m.loss, (int)args_int(b->a, "runs", 5),
-                             &r->times);
+        s = kl_model_profile(m.model, ctx, r->batch, r->training, m.loss,
+                             (int)args_int(b->a, "runs", 5), &r->times);
     }
     if (code == 0 && s == KL_OK) {
         kl_ctx_stats_get(ctx, &r->stats);
@@ -52,7 +56,8 @@ static int measure(const bench *b, row *r, kl_device_info *device)
     return code;
 }
 
-/* ---- what is printed -------------------------------------------------------------------------------------- */
+/* ---- what is printed
+ * -------------------------------------------------------------------------------------- */
 
 static double per_second(const row *r, double seconds)
 {
@@ -96,7 +101,8 @@ static void print_layers(const row *r)
     printf("\n%s, %s, batch %lld: launches one by one\n", r->model, r->training ? "train" : "infer",
            (long long)r->batch);
     table_init(&t, "llrrrr");
-    add_heads(&t, (const char *const[]){"node", "kernel", "time", "share", "GFLOP/s", "GB/s", NULL});
+    add_heads(&t,
+              (const char *const[]){"node", "kernel", "time", "share", "GFLOP/s", "GB/s", NULL});
     for (size_t i = 0; i < r->times.n; i++) {
         const kl_op_time *o = &r->times.rows[i];
         const bool timed = o->seconds > 0;
@@ -147,7 +153,8 @@ static json_t *row_json(const row *r, bool layers)
     json_object_set_new(j, "first_seconds", json_real(r->times.first_seconds));
     json_object_set_new(j, "build_seconds", json_real(r->stats.build_seconds));
     json_object_set_new(j, "kernels_built", json_integer((json_int_t)r->stats.kernels_built));
-    json_object_set_new(j, "kernels_from_cache", json_integer((json_int_t)r->stats.kernels_from_cache));
+    json_object_set_new(j, "kernels_from_cache",
+                        json_integer((json_int_t)r->stats.kernels_from_cache));
     json_object_set_new(j, "launches", json_integer((json_int_t)r->cost.n_launches));
     json_object_set_new(j, "peak_bytes", json_integer((json_int_t)r->stats.peak_bytes));
     json_object_set_new(j, "arena_bytes", json_integer((json_int_t)r->cost.arena_bytes));
@@ -159,7 +166,8 @@ static json_t *row_json(const row *r, bool layers)
     return j;
 }
 
-/* ---- the command ---------------------------------------------------------------------------------------------- */
+/* ---- the command
+ * ---------------------------------------------------------------------------------------------- */
 
 static int bench_one(bench *b, const char *model, int64_t batch, bool training)
 {
@@ -170,8 +178,8 @@ static int bench_one(bench *b, const char *model, int64_t batch, bool training)
         json_array_append_new(b->list, row_json(&r, layers));
     } else if (code == 0) {
         if (first) {
-            printf("%s (%s, %d units), kiln %s\n", b->device.name, b->device.type, b->device.compute_units,
-                   kl_version());
+            printf("%s (%s, %d units), kiln %s\n", b->device.name, b->device.type,
+                   b->device.compute_units, kl_version());
         }
         add_row(b, &r);
         if (layers) {
@@ -190,7 +198,8 @@ static int bench_batches(bench *b, const char *model, bool training)
         char *end;
         const long long batch = strtoll(s, &end, 10);
         if (end == s || batch < 1 || batch > 1000000 || (*end && *end != ',')) {
-            return fail(EXIT_USAGE, "--batch %s: that is no list of sizes like 1,32", args_text(b->a, "batch"));
+            return fail(EXIT_USAGE, "--batch %s: that is no list of sizes like 1,32",
+                        args_text(b->a, "batch"));
         }
         code = bench_one(b, model, batch, training);
         s = *end ? end + 1 : end;
@@ -204,15 +213,16 @@ static int run_bench(args *a)
     const bool train = args_has(a, "train"), infer = args_has(a, "infer") || !train;
     int code = 0;
     table_init(&b.table, "llrrrrrrrrrr");
-    add_heads(&b.table, (const char *const[]){"model", "mode", "batch", "images/s", "per CPU-s", "pass", "first",
-                                              "built+cached", "launches", "peak", "arena", "sum", NULL});
+    add_heads(&b.table, (const char *const[]){"model", "mode", "batch", "images/s", "per CPU-s",
+                                              "pass", "first", "built+cached", "launches", "peak",
+                                              "arena", "sum", NULL});
     for (int i = 0; i < a->n_operands && code == 0; i++) {
         code = infer ? bench_batches(&b, a->operands[i], false) : 0;
         code = code || !train ? code : bench_batches(&b, a->operands[i], true);
     }
     if (b.list && code == 0) {
-        print_json(json_pack("{s:o, s:s, s:O}", "device", json_text(b.device.name), "kiln", kl_version(), "rows",
-                             b.list));
+        print_json(json_pack("{s:o, s:s, s:O}", "device", json_text(b.device.name), "kiln",
+                             kl_version(), "rows", b.list));
     } else if (!b.list && b.table.n > b.table.columns) {
         putchar('\n');
         table_print(&b.table, stdout);
@@ -228,13 +238,26 @@ static const option_def options[] = {
     {"train", 't', OPT_FLAG, NULL, "time training steps; with --infer: both", 0, 0},
     {"runs", 'n', OPT_INT, "N", "repetitions, of which the median is told (5)", 1, 1000},
     {"layers", 'l', OPT_FLAG, NULL, "a table of every launch", 0, 0},
-    {"loss", 0, OPT_CHOICE, "softmax_xent|mse|mae|huber|bce_logits", "append it to a graph that has none", 0, 0},
-    OPTION_JSON, OPTION_DEVICE, OPTION_TALK, OPTION_HELP, {0}};
+    {"loss", 0, OPT_CHOICE, "softmax_xent|mse|mae|huber|bce_logits",
+     "append it to a graph that has none", 0, 0},
+    OPTION_JSON,
+    OPTION_DEVICE,
+    OPTION_TALK,
+    OPTION_HELP,
+    {0}};
 
 const command_def cmd_bench = {
-    .name = "bench", .operands = "MODEL...", .summary = "time models: images per second and per CPU-second",
-    .more = "MODEL is an architecture, a graph's text file, a checkpoint or a run's folder; its data is random.\n"
-            "first: planning, compiling and the first pass. built+cached: programs compiled now, and taken from\n"
-            "the cache. peak: device memory held. arena: the activations as planned; sum: side by side.\n"
+    .name = "bench",
+    .operands = "MODEL...",
+    .summary = "time models: images per second and per CPU-second",
+    .more = "MODEL is an architecture, a graph's text file, a checkpoint or a run's folder; its "
+            "data is random.\n"
+            "first: planning, compiling and the first pass. built+cached: programs compiled now, "
+            "and taken from\n"
+            "the cache. peak: device memory held. arena: the activations as planned; sum: side by "
+            "side.\n"
             "\nexample:\n  kiln bench lenet --batch 1,64 --train --infer --layers\n",
-    .options = options, .min_operands = 1, .max_operands = -1, .run = run_bench};
+    .options = options,
+    .min_operands = 1,
+    .max_operands = -1,
+    .run = run_bench};

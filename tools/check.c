@@ -6,7 +6,8 @@
 
 #include <stdlib.h>
 
-/* ---- doctor ------------------------------------------------------------------------------------------- */
+/* ---- doctor
+ * ------------------------------------------------------------------------------------------- */
 
 static bool any_usable(void)
 {
@@ -19,7 +20,8 @@ static void print_finding(const kl_finding *f)
 {
     static const char *const marks[] = {"ok  ", "note", "BAD "};
     static const style colours[] = {GREEN, YELLOW, RED};
-    printf("%s%s%s  %s\n", sgr(stdout, colours[f->level]), marks[f->level], sgr(stdout, PLAIN), f->what);
+    printf("%s%s%s  %s\n", sgr(stdout, colours[f->level]), marks[f->level], sgr(stdout, PLAIN),
+           f->what);
     if (*f->fix) {
         printf("      -> %s\n", f->fix);
     }
@@ -52,8 +54,6 @@ static int run_doctor(args *a)
         print_json(json_pack("{s:b, s:o}", "usable_device", usable, "findings", list));
     } else {
         json_decref(list);
-        printf("%s\n", usable ? "there is a device to train on; `kiln selftest` proves its kernels"
-                              : "there is no device to train on");
     }
     kl_free(f);
     return usable ? 0 : EXIT_NO_DEVICE;
@@ -61,13 +61,20 @@ static int run_doctor(args *a)
 
 static const option_def doctor_options[] = {
     {"no-isolation", 0, OPT_FLAG, NULL, "try the devices in this process: for debuggers", 0, 0},
-    OPTION_JSON, OPTION_TALK, OPTION_HELP, {0}};
-const command_def cmd_doctor = {
-    .name = "doctor", .operands = "", .summary = "look for what is wrong with this machine's OpenCL",
-    .more = "Exit code 0 where there is a device to train on, else 3.\n", .options = doctor_options,
-    .run = run_doctor};
+    OPTION_JSON,
+    OPTION_TALK,
+    OPTION_HELP,
+    {0}};
+const command_def cmd_doctor = {.name = "doctor",
+                                .operands = "",
+                                .summary = "look for what is wrong with this machine's OpenCL",
+                                .more =
+                                    "Exit code 0 where there is a device to train on, else 3.\n",
+                                .options = doctor_options,
+                                .run = run_doctor};
 
-/* ---- selftest ------------------------------------------------------------------------------------------- */
+/* ---- selftest
+ * ------------------------------------------------------------------------------------------- */
 
 typedef struct selftest {
     json_t *list;
@@ -91,8 +98,9 @@ static bool on_row(void *user, const kl_selftest_row *r)
         json_array_append_new(t->list, j);
         return true;
     }
-    printf("%s%s%s  %-52s error %-9.2g %s\n", sgr(stdout, r->ok ? GREEN : RED), r->ok ? "ok  " : "FAIL",
-           sgr(stdout, PLAIN), r->what, r->error, seconds_text(time, r->seconds));
+    printf("%s%s%s  %-52s error %-9.2g %s\n", sgr(stdout, r->ok ? GREEN : RED),
+           r->ok ? "ok  " : "FAIL", sgr(stdout, PLAIN), r->what, r->error,
+           seconds_text(time, r->seconds));
     if (!r->ok && r->detail) {
         printf("      %s\n", r->detail);
     }
@@ -117,12 +125,13 @@ static int run_selftest(args *a)
     const kl_status s = kl_selftest(ctx, on_row, &t);
     progress_clear();
     if (t.list) {
-        print_json(json_pack("{s:o, s:i, s:i, s:o}", "device", json_text(d.name), "tests", (int)t.n, "failed",
-                             (int)t.failed, "rows", t.list));
+        print_json(json_pack("{s:o, s:i, s:i, s:o}", "device", json_text(d.name), "tests", (int)t.n,
+                             "failed", (int)t.failed, "rows", t.list));
     } else if (s == KL_OK) {
         printf("all %zu tests passed\n", t.n);
     }
-    code = t.failed ? fail(EXIT_DEVICE, "%zu of %zu tests failed: results on this device cannot be trusted",
+    code = t.failed ? fail(EXIT_DEVICE,
+                           "%zu of %zu tests failed: results on this device cannot be trusted",
                            t.failed, t.n)
            : s      ? fail_status(s)
                     : 0;
@@ -130,18 +139,24 @@ static int run_selftest(args *a)
     return code;
 }
 
-static const option_def selftest_options[] = {OPTION_JSON, OPTION_DEVICE, OPTION_TALK, OPTION_HELP, {0}};
-const command_def cmd_selftest = {
-    .name = "selftest", .operands = "", .summary = "prove every family of kernels on a device",
-    .more = "Exit code 5 where a kernel computes wrong.\n", .options = selftest_options, .run = run_selftest};
+static const option_def selftest_options[] = {
+    OPTION_JSON, OPTION_DEVICE, OPTION_TALK, OPTION_HELP, {0}};
+const command_def cmd_selftest = {.name = "selftest",
+                                  .operands = "",
+                                  .summary = "prove every family of kernels on a device",
+                                  .more = "Exit code 5 where a kernel computes wrong.\n",
+                                  .options = selftest_options,
+                                  .run = run_selftest};
 
-/* ---- gradcheck --------------------------------------------------------------------------------------------- */
+/* ---- gradcheck
+ * --------------------------------------------------------------------------------------------- */
 
 static void print_rows(const kl_gradcheck_row *r, size_t n)
 {
     table t;
     table_init(&t, "lrrrrl");
-    for (const char *const *h = (const char *const[]){"parameter", "tried", "worst", "numeric", "analytic", "", NULL};
+    for (const char *const *h =
+             (const char *const[]){"parameter", "tried", "worst", "numeric", "analytic", "", NULL};
          *h; h++) {
         table_cell(&t, "%s", *h);
     }
@@ -195,12 +210,15 @@ static int run_gradcheck(args *a)
     kl_ctx *ctx = NULL;
     int code = net_open(&m, a->operands[0], &(net_opts){.loss = args_text(a, "loss")});
     if (code == 0 && !m.loss) {
-        code = fail(EXIT_USAGE, "%s has no output \"loss\"; say which one to append, --loss softmax_xent", m.name);
+        code =
+            fail(EXIT_USAGE,
+                 "%s has no output \"loss\"; say which one to append, --loss softmax_xent", m.name);
     }
     ctx = code ? NULL : open_device(a, 0, &code);
     if (code == 0) {
-        const kl_status s = kl_gradcheck(kl_model_graph(m.model), ctx, m.loss, args_int(a, "batch", 4),
-                                         (int)args_int(a, "per-param", 20), (uint64_t)args_int(a, "seed", 0), &rows, &n);
+        const kl_status s = kl_gradcheck(kl_model_graph(m.model), ctx, m.loss,
+                                         args_int(a, "batch", 4), (int)args_int(a, "per-param", 20),
+                                         (uint64_t)args_int(a, "seed", 0), &rows, &n);
         progress_clear();
         code = s && !rows ? fail_status(s) : report_gradcheck(a, rows, n);
     }
@@ -213,10 +231,20 @@ static int run_gradcheck(args *a)
 static const option_def gradcheck_options[] = {
     {"batch", 'b', OPT_INT, "N", "samples (4)", 1, 4096},
     {"per-param", 0, OPT_INT, "N", "numbers to try of each parameter (20)", 1, 1e6},
-    {"loss", 0, OPT_CHOICE, "softmax_xent|mse|mae|huber|bce_logits", "append it to a graph that has none", 0, 0},
+    {"loss", 0, OPT_CHOICE, "softmax_xent|mse|mae|huber|bce_logits",
+     "append it to a graph that has none", 0, 0},
     {"seed", 's', OPT_INT, "N", "of parameters and data (0)", 0, 9e15},
-    OPTION_JSON, OPTION_DEVICE, OPTION_TALK, OPTION_HELP, {0}};
+    OPTION_JSON,
+    OPTION_DEVICE,
+    OPTION_TALK,
+    OPTION_HELP,
+    {0}};
 const command_def cmd_gradcheck = {
-    .name = "gradcheck", .operands = "MODEL", .summary = "compare a model's gradients with differences of its loss",
-    .more = "MODEL is an architecture, a graph's text file or a checkpoint.\n", .options = gradcheck_options,
-    .min_operands = 1, .max_operands = 1, .run = run_gradcheck};
+    .name = "gradcheck",
+    .operands = "MODEL",
+    .summary = "compare a model's gradients with differences of its loss",
+    .more = "MODEL is an architecture, a graph's text file or a checkpoint.\n",
+    .options = gradcheck_options,
+    .min_operands = 1,
+    .max_operands = 1,
+    .run = run_gradcheck};

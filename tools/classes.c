@@ -18,8 +18,9 @@ void classes_print_table(const classes *c)
     table t;
     char buffer[16];
     table_init(&t, "lrrrr");
-    for (const char *const *h = (const char *const[]){"class", "precision", "recall", "F1", "samples", NULL}; *h;
-         h++) {
+    for (const char *const *h =
+             (const char *const[]){"class", "precision", "recall", "F1", "samples", NULL};
+         *h; h++) {
         table_cell(&t, "%s", *h);
     }
     for (int k = 0; k < c->n; k++) {

@@ -1,5 +1,5 @@
-/* What every file of the program shares: the command table's types, arguments, messages. The program
- * stands on <kiln/...> alone: what it can do, an embedder can do. */
+/* What every file of the program shares: the command table's types, arguments, messages. The
+ * program stands on <kiln/...> alone: what it can do, an embedder can do. */
 #ifndef CLI_H
 #define CLI_H
 
@@ -18,7 +18,8 @@ enum {
 };
 int exit_code(kl_status s);
 
-/* ---- messages: one line on stderr, "kiln train: sentence" ---------------------------------------- */
+/* ---- messages: one line on stderr, "kiln train: sentence"
+ * ---------------------------------------- */
 /** Prints the sentence, gives `code` back. */
 int fail(int code, const char *fmt, ...) KL_PRINTF(2, 3);
 /** The library's last error. A status of KL_OK means "as kl_last_status() has it". */
@@ -29,7 +30,8 @@ void note(const char *fmt, ...) KL_PRINTF(1, 2);
 void set_message_name(const char *command);
 extern int verbosity; /* -1 quiet, 0, 1 verbose, 2 more */
 
-/* ---- options and commands ------------------------------------------------------------------------ */
+/* ---- options and commands
+ * ------------------------------------------------------------------------ */
 typedef enum option_kind {
     OPT_FLAG,
     OPT_STRING,
@@ -52,8 +54,8 @@ typedef struct option_def {
 typedef struct args args;
 typedef struct command_def {
     const char *name, *operands, *summary;
-    const char *more;          /* examples and rules, after the options; may be NULL */
-    const option_def *options; /* ends with a zeroed one */
+    const char *more;               /* examples and rules, after the options; may be NULL */
+    const option_def *options;      /* ends with a zeroed one */
     int min_operands, max_operands; /* max -1: any number */
     int (*run)(args *a);
 } command_def;
@@ -63,22 +65,35 @@ const command_def *find_command(const char *name);
 void print_help(const command_def *c, FILE *to);
 
 /* The same line in every command that has it. */
-#define OPTION_HELP {"help", 'h', OPT_FLAG, NULL, "this text", 0, 0}
-#define OPTION_JSON {"json", 0, OPT_FLAG, NULL, "print JSON", 0, 0}
-#define OPTION_DEVICE \
-    {"device", 'd', OPT_STRING, "DEV", "auto (default), gpu, cpu, P:D as `kiln devices` lists it, or part " \
-     "of a name", 0, 0}
-#define OPTION_TALK \
-    {"verbose", 'v', OPT_FLAG, NULL, "say more; twice: much more", 0, 0}, \
-    {"quiet", 'q', OPT_FLAG, NULL, "errors only", 0, 0}
+#define OPTION_HELP                                                                                \
+    {                                                                                              \
+        "help", 'h', OPT_FLAG, NULL, "this text", 0, 0                                             \
+    }
+#define OPTION_JSON                                                                                \
+    {                                                                                              \
+        "json", 0, OPT_FLAG, NULL, "print JSON", 0, 0                                              \
+    }
+#define OPTION_DEVICE                                                                              \
+    {                                                                                              \
+        "device", 'd', OPT_STRING, "DEV",                                                          \
+            "auto (default), gpu, cpu, P:D as `kiln devices` lists it, or part "                   \
+            "of a name",                                                                           \
+            0, 0                                                                                   \
+    }
+#define OPTION_TALK                                                                                \
+    {"verbose", 'v', OPT_FLAG, NULL, "say more; twice: much more", 0, 0},                          \
+    {                                                                                              \
+        "quiet", 'q', OPT_FLAG, NULL, "errors only", 0, 0                                          \
+    }
 
-/* ---- arguments of one call ---------------------------------------------------------------------------- */
+/* ---- arguments of one call
+ * ---------------------------------------------------------------------------- */
 struct args {
     const command_def *command;
     struct given {
         const option_def *option;
         char *value; /* NULL: a flag, or a value left out */
-    } *given;
+    } * given;
     size_t n_given;
     char **operands;
     int n_operands;
@@ -99,13 +114,15 @@ const char *args_nth(const args *a, const char *name, size_t i);
 /** The candidate that `word` may have been meant as, or NULL. */
 const char *nearest(const char *word, const char *const *candidates, size_t n);
 
-/* ---- memory: the program ends where there is none ------------------------------------------------------ */
+/* ---- memory: the program ends where there is none
+ * ------------------------------------------------------ */
 void *must_alloc(size_t n, size_t size);
 void *must_grow(void *p, size_t n, size_t size);
 char *must_copy(const char *s);
 char *must_print(const char *fmt, ...) KL_PRINTF(1, 2);
 
-/** Opens the device that --device names, with kernels' compilation shown. NULL after a message: *code. */
+/** Opens the device that --device names, with kernels' compilation shown. NULL after a message:
+ * *code. */
 kl_ctx *open_device(const args *a, uint32_t flags, int *code);
 
 #endif

@@ -12,7 +12,8 @@ kl_dataset *data_open(const char *spec, int *code)
     return d;
 }
 
-/* ---- validation ---------------------------------------------------------------------------------------- */
+/* ---- validation
+ * ---------------------------------------------------------------------------------------- */
 
 static bool is_fraction(const char *s, double *out)
 {
@@ -36,8 +37,8 @@ static int split(kl_dataset *train, double fraction, uint64_t seed, kl_dataset *
         *what = must_copy("none: the data is too little to part with any of it");
         return 0;
     }
-    *what = must_print("%zu samples held out of the training data (%.3g of each class)", kl_dataset_count(*val),
-                       fraction);
+    *what = must_print("%zu samples held out of the training data (%.3g of each class)",
+                       kl_dataset_count(*val), fraction);
     return 0;
 }
 
@@ -59,8 +60,8 @@ static int test_part(const char *spec, kl_dataset **val, char **what)
     return damaged ? fail_status(KL_OK) : 0;
 }
 
-int data_open_val(kl_dataset *train, const char *spec, const char *val_option, uint64_t seed, kl_dataset **val,
-                  char **what)
+int data_open_val(kl_dataset *train, const char *spec, const char *val_option, uint64_t seed,
+                  kl_dataset **val, char **what)
 {
     double fraction;
     int code = 0;
@@ -83,7 +84,8 @@ int data_open_val(kl_dataset *train, const char *spec, const char *val_option, u
     return code;
 }
 
-/* ---- what the model sees ---------------------------------------------------------------------------------- */
+/* ---- what the model sees
+ * ---------------------------------------------------------------------------------- */
 
 int data_normalise(const net *n, kl_dataset *train, kl_dataset *val)
 {
@@ -107,13 +109,17 @@ int data_augment(kl_dataset *d, const char *text)
             g.flip_vertical = true;
         } else if (!strncmp(s, "flip", 4) && n == 4) {
             g.flip = true;
-        } else if (sscanf(s, "shift=%d%n", &pixels, &used) == 1 && used == n && pixels > 0 && pixels < 4096) {
+        } else if (sscanf(s, "shift=%d%n", &pixels, &used) == 1 && used == n && pixels > 0 &&
+                   pixels < 4096) {
             g.shift = pixels;
-        } else if (sscanf(s, "crop=%d%n", &pixels, &used) == 1 && used == n && pixels > 0 && pixels < 4096) {
+        } else if (sscanf(s, "crop=%d%n", &pixels, &used) == 1 && used == n && pixels > 0 &&
+                   pixels < 4096) {
             g.crop_pad = pixels;
         } else if (strcmp(s, "none") != 0) {
-            return fail(EXIT_USAGE, "--augment: \"%.*s\" is none of flip, flip-vertical, shift=PIXELS, crop=PIXELS",
-                        n, s);
+            return fail(
+                EXIT_USAGE,
+                "--augment: \"%.*s\" is none of flip, flip-vertical, shift=PIXELS, crop=PIXELS", n,
+                s);
         }
         s += n + (s[n] == ',');
     }
@@ -133,8 +139,8 @@ int data_check(const net *n, const kl_dataset *d)
         return fail(EXIT_RUN, "%s learns from labels, and the data has none", n->name);
     }
     if (n->labels && n->scores && kl_dataset_classes(d) > n->n_scores) {
-        return fail(EXIT_RUN, "the data has %d classes, %s tells %d apart", kl_dataset_classes(d), n->name,
-                    n->n_scores);
+        return fail(EXIT_RUN, "the data has %d classes, %s tells %d apart", kl_dataset_classes(d),
+                    n->name, n->n_scores);
     }
     return 0;
 }

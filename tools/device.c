@@ -10,14 +10,16 @@
 static void on_compile(void *user, int done, const char *name)
 {
     (void)user;
-    progress_line("compiling kernels %d %s (once per device)", done, name);
+    progress_line("compiling kernels %d (%s), once per device", done + 1, name);
 }
 
 kl_ctx *open_device(const args *a, uint32_t flags, int *code)
 {
-    const kl_ctx_opts o = {.device = args_text(a, "device"), .flags = flags, .on_compile = on_compile};
+    const kl_ctx_opts o = {
+        .device = args_text(a, "device"), .flags = flags, .on_compile = on_compile};
     prepare_driver_cache();
     kl_ctx *ctx = kl_ctx_create(&o);
+    progress_clear();
     *code = 0;
     if (!ctx) {
         *code = fail_status(KL_OK);
@@ -25,7 +27,8 @@ kl_ctx *open_device(const args *a, uint32_t flags, int *code)
     return ctx;
 }
 
-/* ---- kiln devices -------------------------------------------------------------------------------------- */
+/* ---- kiln devices
+ * -------------------------------------------------------------------------------------- */
 
 static json_t *device_json(const kl_device_info *d)
 {
@@ -60,8 +63,9 @@ static void print_devices(const kl_device_info *d, size_t n)
     table t;
     number memory;
     table_init(&t, "lllrrrlll");
-    for (const char *const *h = (const char *const[]){"P:D", "device", "type", "units", "MHz", "memory",
-                                                      "fp64", "driver", "for training", NULL};
+    for (const char *const *h =
+             (const char *const[]){"P:D", "device", "type", "units", "MHz", "memory", "fp64",
+                                   "driver", "for training", NULL};
          *h; h++) {
         table_cell(&t, "%s", *h);
     }
@@ -111,7 +115,10 @@ static int run_devices(args *a)
 }
 
 static const option_def devices_options[] = {OPTION_JSON, OPTION_TALK, OPTION_HELP, {0}};
-const command_def cmd_devices = {
-    .name = "devices", .operands = "", .summary = "list the OpenCL devices, best first",
-    .more = "P:D is what --device and KILN_DEVICE take; so is a part of a name, where only one device has it.\n",
-    .options = devices_options, .run = run_devices};
+const command_def cmd_devices = {.name = "devices",
+                                 .operands = "",
+                                 .summary = "list the OpenCL devices, best first",
+                                 .more = "P:D is what --device and KILN_DEVICE take; so is a part "
+                                         "of a name, where only one device has it.\n",
+                                 .options = devices_options,
+                                 .run = run_devices};

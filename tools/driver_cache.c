@@ -1,4 +1,5 @@
-/* PoCL offers no device where it cannot write its cache: in containers with no home, on read-only disks. */
+/* PoCL offers no device where it cannot write its cache: in containers with no home, on read-only
+ * disks. */
 #include "driver_cache.h"
 #include "cli.h"
 
@@ -49,17 +50,20 @@ static bool can_write(const char *path)
 /* In the order in which PoCL looks. */
 static char *pocl_cache(void)
 {
-    const char *own = getenv("POCL_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const char *own = getenv("POCL_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME");
     if (own && *own) {
         return must_copy(own);
     }
     if (xdg && *xdg) {
         return must_print("%s/pocl/kcache", xdg);
     }
-    return home && *home ? must_print("%s/.cache/pocl/kcache", home) : must_copy("/tmp/pocl/kcache");
+    return home && *home ? must_print("%s/.cache/pocl/kcache", home)
+                         : must_copy("/tmp/pocl/kcache");
 }
 
-/* One folder a user, so that the second run finds what the first one compiled; never another user's. */
+/* One folder a user, so that the second run finds what the first one compiled; never another
+ * user's. */
 static char *own_folder(void)
 {
     struct stat st;
@@ -90,8 +94,8 @@ void prepare_driver_cache(void)
     char *cache = pocl_cache();
     char *instead = can_write(cache) ? NULL : own_folder();
     if (instead && setenv("POCL_CACHE_DIR", instead, 1) == 0) {
-        note("PoCL's cache folder %s cannot be written; using %s (set POCL_CACHE_DIR to choose)", cache,
-             instead);
+        note("PoCL's cache folder %s cannot be written; using %s (set POCL_CACHE_DIR to choose)",
+             cache, instead);
     }
     free(instead);
     free(cache);

@@ -23,10 +23,17 @@ static int run_dump(args *a)
 
 static const option_def options[] = {
     {"dot", 0, OPT_FLAG, NULL, "Graphviz DOT: kiln dump --dot lenet | dot -Tsvg > lenet.svg", 0, 0},
-    OPTION_TALK, OPTION_HELP, {0}};
+    OPTION_TALK,
+    OPTION_HELP,
+    {0}};
 
-const command_def cmd_dump = {
-    .name = "dump", .operands = "MODEL", .summary = "print a model's graph",
-    .more = "MODEL is an architecture, a graph's text file, a checkpoint or a run's folder. What is printed is what\n"
-            "--model takes: change it and train it.\n",
-    .options = options, .min_operands = 1, .max_operands = 1, .run = run_dump};
+const command_def cmd_dump = {.name = "dump",
+                              .operands = "MODEL",
+                              .summary = "print a model's graph",
+                              .more = "MODEL is an architecture, a graph's text file, a checkpoint "
+                                      "or a run's folder. What is printed is what\n"
+                                      "--model takes: change it and train it.\n",
+                              .options = options,
+                              .min_operands = 1,
+                              .max_operands = 1,
+                              .run = run_dump};

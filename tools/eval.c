@@ -25,10 +25,13 @@ static int set_up(eval *e)
         code = net_open(&e->net, e->a->operands[0], &(net_opts){.loss = args_text(e->a, "loss")});
     }
     if (code == 0 && !e->net.checkpoint) {
-        code = fail(EXIT_USAGE, "%s has no trained parameters; give a checkpoint", e->a->operands[0]);
+        code =
+            fail(EXIT_USAGE, "%s has no trained parameters; give a checkpoint", e->a->operands[0]);
     }
     if (code == 0 && !e->net.loss) {
-        code = fail(EXIT_USAGE, "%s has no output \"loss\"; say which one to append, --loss softmax_xent", e->net.name);
+        code = fail(EXIT_USAGE,
+                    "%s has no output \"loss\"; say which one to append, --loss softmax_xent",
+                    e->net.name);
     }
     code = code ? code : data_check(&e->net, e->data);
     if (code == 0 && e->net.has_norm) {
@@ -57,8 +60,8 @@ static int run_it(eval *e)
 static void print_text(const eval *e, const classes *c)
 {
     number time;
-    printf("%s on %s: %zu samples in %s\n", e->net.name, args_text(e->a, "data"), kl_dataset_count(e->data),
-           seconds_text(time, e->seconds));
+    printf("%s on %s: %zu samples in %s\n", e->net.name, args_text(e->a, "data"),
+           kl_dataset_count(e->data), seconds_text(time, e->seconds));
     printf("loss %.5f\n", e->m.loss);
     if (e->confusion) {
         printf("accuracy %.2f%%\n", 100 * kl_confusion_accuracy(e->confusion));
@@ -81,8 +84,10 @@ static void print_as_json(const eval *e, const classes *c)
     json_object_set_new(j, "seconds", json_real(e->seconds));
     json_object_set_new(j, "loss", json_number_or_null(e->m.loss));
     if (e->confusion) {
-        json_object_set_new(j, "accuracy", json_number_or_null(kl_confusion_accuracy(e->confusion)));
-        json_object_set_new(j, "top5_accuracy", json_number_or_null(kl_confusion_top_k(e->confusion, 5)));
+        json_object_set_new(j, "accuracy",
+                            json_number_or_null(kl_confusion_accuracy(e->confusion)));
+        json_object_set_new(j, "top5_accuracy",
+                            json_number_or_null(kl_confusion_top_k(e->confusion, 5)));
         json_object_set_new(j, "classes", classes_json(c));
     }
     print_json(j);
@@ -91,7 +96,9 @@ static void print_as_json(const eval *e, const classes *c)
 static int run_eval(args *a)
 {
     eval e = {.a = a};
-    int code = args_has(a, "data") ? 0 : fail(EXIT_USAGE, "--data is missing; `kiln help train` lists what there is");
+    int code = args_has(a, "data")
+                   ? 0
+                   : fail(EXIT_USAGE, "--data is missing; `kiln help train` lists what there is");
     code = code ? code : set_up(&e);
     code = code ? code : run_it(&e);
     const classes c = {&e.net, e.data, e.confusion, e.net.n_scores};
@@ -113,14 +120,26 @@ static int run_eval(args *a)
 }
 
 static const option_def options[] = {
-    {"data", 0, OPT_STRING, "SPEC", "the data, as for train: fashion-mnist:test, idx:..., folder:...", 0, 0},
+    {"data", 0, OPT_STRING, "SPEC",
+     "the data, as for train: fashion-mnist:test, idx:..., folder:...", 0, 0},
     {"batch", 'b', OPT_INT, "N", "samples a pass (64)", 1, 1e6},
-    {"loss", 0, OPT_CHOICE, "softmax_xent|mse|mae|huber|bce_logits", "append it to a graph that has none", 0, 0},
+    {"loss", 0, OPT_CHOICE, "softmax_xent|mse|mae|huber|bce_logits",
+     "append it to a graph that has none", 0, 0},
     {"csv", 0, OPT_STRING, "FILE", "write the confusion matrix", 0, 0},
-    OPTION_JSON, OPTION_DEVICE, OPTION_TALK, OPTION_HELP, {0}};
+    OPTION_JSON,
+    OPTION_DEVICE,
+    OPTION_TALK,
+    OPTION_HELP,
+    {0}};
 
 const command_def cmd_eval = {
-    .name = "eval", .operands = "CHECKPOINT", .summary = "measure a checkpoint on a data set",
-    .more = "CHECKPOINT is a file, or a run's folder (its best.kiln). The data is normalised as in training.\n"
+    .name = "eval",
+    .operands = "CHECKPOINT",
+    .summary = "measure a checkpoint on a data set",
+    .more = "CHECKPOINT is a file, or a run's folder (its best.kiln). The data is normalised as in "
+            "training.\n"
             "\nexample:\n  kiln eval runs/lenet-20250102-030405 --data fashion-mnist:test\n",
-    .options = options, .min_operands = 1, .max_operands = 1, .run = run_eval};
+    .options = options,
+    .min_operands = 1,
+    .max_operands = 1,
+    .run = run_eval};

@@ -40,6 +40,8 @@ void set_message_name(const char *command)
     message_name = command;
 }
 
+static void put(const char *fmt, va_list ap) KL_PRINTF(1, 0);
+
 static void put(const char *fmt, va_list ap)
 {
     progress_clear();
@@ -61,8 +63,20 @@ int fail(int code, const char *fmt, ...)
 int fail_status(kl_status s)
 {
     s = s ? s : kl_last_status();
-    const char *sentence = kl_last_error();
-    return fail(exit_code(s), "%s", *sentence ? sentence : kl_status_name(s));
+    char *line = must_copy(*kl_last_error() ? kl_last_error() : kl_status_name(s));
+    size_t n = 0;
+    for (const char *p = line; *p; p++) { /* compilers' words come in lines; a message is one */
+        if (*p != '\n' || (n > 0 && line[n - 1] != ' ')) {
+            line[n++] = *p == '\n' ? ' ' : *p;
+        }
+    }
+    while (n > 0 && line[n - 1] == ' ') {
+        n--;
+    }
+    line[n] = 0;
+    const int code = fail(exit_code(s), "%s", line);
+    free(line);
+    return code;
 }
 
 void note(const char *fmt, ...)
@@ -76,7 +90,8 @@ void note(const char *fmt, ...)
     va_end(ap);
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------- */
+/* ---- memory
+ * ----------------------------------------------------------------------------------------- */
 
 static void *check(void *p)
 {

@@ -5,7 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* ---- what the graph has ---------------------------------------------------------------------------- */
+/* ---- what the graph has
+ * ---------------------------------------------------------------------------- */
 
 static bool is_batched(const kl_node *x, kl_dtype dtype)
 {
@@ -56,7 +57,9 @@ static int look(net *n)
     const kl_graph *g = kl_model_graph(n->model);
     const kl_node *x = data_input(g);
     if (!x) {
-        return fail(EXIT_DATA, "%s: it has no input for samples, or several; name one \"image\" or \"x\"", n->name);
+        return fail(EXIT_DATA,
+                    "%s: it has no input for samples, or several; name one \"image\" or \"x\"",
+                    n->name);
     }
     const kl_shape s = kl_node_shape(x);
     n->input = kl_node_name(x);
@@ -72,7 +75,8 @@ static int look(net *n)
     return 0;
 }
 
-/* ---- a loss where the graph has none ------------------------------------------------------------------- */
+/* ---- a loss where the graph has none
+ * ------------------------------------------------------------------- */
 
 static kl_node *add_loss(kl_graph *g, const net *n, const char *kind)
 {
@@ -89,12 +93,16 @@ static kl_node *add_loss(kl_graph *g, const net *n, const char *kind)
     }
     for (size_t i = 0; i < kl_graph_n_outputs(g) && !y; i++) {
         kl_node *out = kl_graph_output(g, kl_graph_output_name(g, i));
-        y = kl_shape_equal(kl_node_shape(out), kl_node_shape(kl_graph_find(g, n->input))) ? out : NULL;
+        y = kl_shape_equal(kl_node_shape(out), kl_node_shape(kl_graph_find(g, n->input))) ? out
+                                                                                          : NULL;
     }
     kl_node *x = kl_graph_find(g, n->input);
     if (!y) {
-        fail(EXIT_USAGE, "--loss %s compares an output with the samples themselves, and %s has no output of their "
-                         "shape; for classes take softmax_xent", kind, n->name);
+        fail(EXIT_USAGE,
+             "--loss %s compares an output with the samples themselves, and %s has no output of "
+             "their "
+             "shape; for classes take softmax_xent",
+             kind, n->name);
         return NULL;
     }
     return !strcmp(kind, "mse")     ? kl_mse(g, y, x, NULL)
@@ -148,7 +156,8 @@ static int append_loss(net *n, const char *kind)
     return code;
 }
 
-/* ---- what the checkpoint says ------------------------------------------------------------------------------ */
+/* ---- what the checkpoint says
+ * ------------------------------------------------------------------------------ */
 
 static bool read_list(const char *s, char end, float v[16], int *n, const char **next)
 {
@@ -179,7 +188,8 @@ static void take_classes(net *n, const char *s)
     while (s) {
         const char *end = strchr(s, '\n');
         n->class_name = must_grow(n->class_name, (size_t)n->n_classes + 1, sizeof *n->class_name);
-        n->class_name[n->n_classes++] = must_print("%.*s", (int)(end ? (size_t)(end - s) : strlen(s)), s);
+        n->class_name[n->n_classes++] =
+            must_print("%.*s", (int)(end ? (size_t)(end - s) : strlen(s)), s);
         s = end ? end + 1 : NULL;
     }
 }
@@ -205,7 +215,9 @@ static void read_meta(net *n)
     static const struct {
         const char *key;
         void (*take)(net *n, const char *value);
-    } keys[] = {{"kiln.normalise", take_normalise}, {"kiln.classes", take_classes}, {"sample", take_picture}};
+    } keys[] = {{"kiln.normalise", take_normalise},
+                {"kiln.classes", take_classes},
+                {"sample", take_picture}};
     char *format = kl_checkpoint_meta(n->file, "kiln.format");
     n->checkpoint = format != NULL;
     kl_free(format);
@@ -218,7 +230,7 @@ static void read_meta(net *n)
     }
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* runs/NAME/best.kiln -> NAME; dir/net.txt -> net */
 static char *short_name(const char *path)
@@ -287,7 +299,8 @@ int net_open(net *n, const char *what, const net_opts *o)
         code = look(n);
     }
     if (code == 0 && o->loss) {
-        code = n->loss ? fail(EXIT_USAGE, "--loss %s: %s has a loss already; leave --loss out", o->loss, n->name)
+        code = n->loss ? fail(EXIT_USAGE, "--loss %s: %s has a loss already; leave --loss out",
+                              o->loss, n->name)
                        : append_loss(n, o->loss);
     }
     return code;
@@ -319,7 +332,8 @@ const char *net_class(const net *n, const kl_dataset *d, int k, char buffer[16])
 
 kl_trainer *net_evaluator(const net *n, kl_ctx *ctx, int *code)
 {
-    kl_trainer *tr = kl_trainer_create(n->model, &ctx, 1, n->loss, n->labels ? n->scores : NULL, NULL);
+    kl_trainer *tr =
+        kl_trainer_create(n->model, &ctx, 1, n->loss, n->labels ? n->scores : NULL, NULL);
     *code = tr ? 0 : fail_status(KL_OK);
     return tr;
 }

@@ -28,7 +28,8 @@ static int find_shape(predict *p)
         s = p->net.picture;
     }
     if (s.n_dims != 3 || (s.dim[0] != 1 && s.dim[0] != 3) || s.dim[1] > 65536 || s.dim[2] > 65536) {
-        return fail(EXIT_RUN, "%s takes samples %s, which are no pictures", p->net.name, shape_text(text, s));
+        return fail(EXIT_RUN, "%s takes samples %s, which are no pictures", p->net.name,
+                    shape_text(text, s));
     }
     p->channels = (int)s.dim[0];
     p->height = (int)s.dim[1];
@@ -41,7 +42,8 @@ static int set_up(predict *p)
 {
     int code = net_open(&p->net, p->a->operands[0], NULL);
     if (code == 0 && !p->net.checkpoint) {
-        code = fail(EXIT_USAGE, "%s has no trained parameters; give a checkpoint", p->a->operands[0]);
+        code =
+            fail(EXIT_USAGE, "%s has no trained parameters; give a checkpoint", p->a->operands[0]);
     }
     if (code == 0 && !p->net.scores) {
         code = fail(EXIT_RUN, "%s has no output [N,classes]; name one \"logits\"", p->net.name);
@@ -188,12 +190,23 @@ static int run_predict(args *a)
 
 static const option_def options[] = {
     {"top", 'k', OPT_INT, "N", "how many classes to print (3)", 1, 1000},
-    {"invert", 0, OPT_FLAG, NULL, "black for white: a photo of ink on paper, for a model of white on black", 0, 0},
-    OPTION_JSON, OPTION_DEVICE, OPTION_TALK, OPTION_HELP, {0}};
+    {"invert", 0, OPT_FLAG, NULL,
+     "black for white: a photo of ink on paper, for a model of white on black", 0, 0},
+    OPTION_JSON,
+    OPTION_DEVICE,
+    OPTION_TALK,
+    OPTION_HELP,
+    {0}};
 
 const command_def cmd_predict = {
-    .name = "predict", .operands = "CHECKPOINT PICTURE...", .summary = "say what is on pictures",
-    .more = "CHECKPOINT is a file, or a run's folder (its best.kiln). Pictures are PNG or JPEG; they are resized,\n"
+    .name = "predict",
+    .operands = "CHECKPOINT PICTURE...",
+    .summary = "say what is on pictures",
+    .more = "CHECKPOINT is a file, or a run's folder (its best.kiln). Pictures are PNG or JPEG; "
+            "they are resized,\n"
             "made grey or RGB, and normalised as the training data was.\n"
             "\nexample:\n  kiln predict runs/lenet-20250102-030405 shoe.png shirt.jpg\n",
-    .options = options, .min_operands = 2, .max_operands = -1, .run = run_predict};
+    .options = options,
+    .min_operands = 2,
+    .max_operands = -1,
+    .run = run_predict};

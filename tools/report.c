@@ -9,10 +9,13 @@
 
 static const char STYLE[] =
     "<style>\n"
-    ":root{color-scheme:light dark;--ink:#1b1f24;--soft:#5b6470;--line:#d5dae0;--paper:#fff;--a:#1f5fbf;--b:#c2410c}\n"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#9aa4af;--line:#39424c;--paper:#14181c;"
+    ":root{color-scheme:light "
+    "dark;--ink:#1b1f24;--soft:#5b6470;--line:#d5dae0;--paper:#fff;--a:#1f5fbf;--b:#c2410c}\n"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#9aa4af;--line:#39424c;--paper:#"
+    "14181c;"
     "--a:#6ea8fe;--b:#fb923c}}\n"
-    "body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:60rem;"
+    "body{font:16px/1.5 "
+    "system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:60rem;"
     "margin:2rem auto;padding:0 1rem}\n"
     "h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}\n"
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums}\n"
@@ -20,7 +23,8 @@ static const char STYLE[] =
     "th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}\n"
     ".facts td{text-align:left}.matrix td,.matrix th{padding:.25rem .45rem;font-size:.85rem}\n"
     ".matrix thead th{vertical-align:bottom;writing-mode:vertical-rl;transform:rotate(180deg)}\n"
-    ".wide{overflow-x:auto}.charts{display:flex;flex-wrap:wrap;gap:1.5rem}svg{max-width:100%;height:auto}\n"
+    ".wide{overflow-x:auto}.charts{display:flex;flex-wrap:wrap;gap:1.5rem}svg{max-width:100%;"
+    "height:auto}\n"
     "svg text{fill:var(--soft);font:12px system-ui,sans-serif}svg .grid{stroke:var(--line)}\n"
     ".c0{stroke:var(--a);fill:none;stroke-width:2}.c1{stroke:var(--b);fill:none;stroke-width:2}\n"
     ".d0{fill:var(--a)}.d1{fill:var(--b)}.big{font-size:1.25rem}\n"
@@ -87,7 +91,8 @@ static void put_arguments(FILE *f, const report *r)
 static void put_curves(FILE *f, const report *r)
 {
     const size_t n = r->run->n_rows;
-    const chart_line loss[] = {{"training", offsetof(log_row, loss)}, {"validation", offsetof(log_row, val_loss)}};
+    const chart_line loss[] = {{"training", offsetof(log_row, loss)},
+                               {"validation", offsetof(log_row, val_loss)}};
     const chart_line accuracy[] = {{"training", offsetof(log_row, accuracy)},
                                    {"validation", offsetof(log_row, val_accuracy)}};
     if (n == 0) {
@@ -108,8 +113,8 @@ static void put_cells(FILE *f, const classes *c, int truth, int64_t of)
         /* the square root lets the few mistakes be seen beside the many hits */
         const double strong = v ? 0.06 + 0.79 * sqrt(part) : 0;
         fprintf(f, "<td style=\"background:rgba(%s,%.2f)%s\" title=\"%.1f%%\">%lld</td>",
-                k == truth ? "31,95,191" : "194,65,12", strong, strong > 0.55 ? ";color:#fff" : "", 100 * part,
-                (long long)v);
+                k == truth ? "31,95,191" : "194,65,12", strong, strong > 0.55 ? ";color:#fff" : "",
+                100 * part, (long long)v);
     }
 }
 
@@ -122,8 +127,10 @@ static void put_matrix(FILE *f, const classes *c)
         fprintf(f, "<p>%d classes: the matrix is in confusion.csv.</p>\n", c->n);
         return;
     }
-    fputs("<p>A row is what a sample is, a column what the model said; blue is right, orange wrong.</p>\n"
-          "<div class=wide><table class=matrix><thead><tr><td></td>", f);
+    fputs("<p>A row is what a sample is, a column what the model said; blue is right, orange "
+          "wrong.</p>\n"
+          "<div class=wide><table class=matrix><thead><tr><td></td>",
+          f);
     for (int k = 0; k < c->n; k++) {
         fputs("<th>", f);
         put_html(f, class_name(c, k, buffer));
@@ -145,16 +152,18 @@ static void put_matrix(FILE *f, const classes *c)
 static void put_classes(FILE *f, const classes *c)
 {
     char buffer[16];
-    fputs("<h2>Classes</h2>\n<table><tr><th>class</th><th>precision</th><th>recall</th><th>F1</th><th>samples</th>"
-          "</tr>\n", f);
+    fputs("<h2>Classes</h2>\n<table><tr><th>class</th><th>precision</th><th>recall</th><th>F1</"
+          "th><th>samples</th>"
+          "</tr>\n",
+          f);
     for (int k = 0; k < c->n; k++) {
         double precision, recall, f1;
         int64_t support;
         kl_confusion_class(c->confusion, k, &precision, &recall, &f1, &support);
         fputs("<tr><td>", f);
         put_html(f, class_name(c, k, buffer));
-        fprintf(f, "</td><td>%.4f</td><td>%.4f</td><td>%.4f</td><td>%lld</td></tr>\n", precision, recall, f1,
-                (long long)support);
+        fprintf(f, "</td><td>%.4f</td><td>%.4f</td><td>%.4f</td><td>%lld</td></tr>\n", precision,
+                recall, f1, (long long)support);
     }
     fputs("</table>\n", f);
 }
@@ -168,7 +177,8 @@ static void put_page(FILE *f, const report *r)
         strftime(when, sizeof when, "%Y-%m-%d %H:%M", &tm);
     }
     fputs("<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>\n"
-          "<meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>", f);
+          "<meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>",
+          f);
     put_html(f, r->run->dir);
     fprintf(f, "</title>\n%s</head><body>\n<h1>", STYLE);
     put_html(f, r->run->dir);

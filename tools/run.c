@@ -11,7 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- files ---------------------------------------------------------------------------------------------- */
+/* ---- files
+ * ---------------------------------------------------------------------------------------------- */
 
 static int cannot_write(const char *path, int error)
 {
@@ -57,7 +58,8 @@ static char *read_whole(const char *path)
     return s;
 }
 
-/* ---- the folder ------------------------------------------------------------------------------------------- */
+/* ---- the folder
+ * ------------------------------------------------------------------------------------------- */
 
 static bool is_empty(const char *dir)
 {
@@ -92,7 +94,9 @@ static int make_dirs(const char *dir)
         error = ENOTDIR;
     }
     free(p);
-    return error ? fail(EXIT_DATA, "%s: the run's folder could not be made: %s", dir, strerror(error)) : 0;
+    return error
+               ? fail(EXIT_DATA, "%s: the run's folder could not be made: %s", dir, strerror(error))
+               : 0;
 }
 
 static char *default_dir(const char *name)
@@ -117,15 +121,18 @@ static void set_dir(run *r, char *dir)
     for (size_t n = strlen(dir); n > 1 && dir[n - 1] == '/'; n--) {
         dir[n - 1] = 0;
     }
-    *r = (run){.dir = dir, .last = must_print("%s/last.kiln", dir), .best = must_print("%s/best.kiln", dir)};
+    *r = (run){.dir = dir,
+               .last = must_print("%s/last.kiln", dir),
+               .best = must_print("%s/best.kiln", dir)};
 }
 
 int run_create(run *r, const char *dir, const char *name)
 {
     set_dir(r, dir ? must_copy(dir) : default_dir(name));
     if (!is_empty(r->dir)) {
-        return fail(EXIT_USAGE, "%s is not empty; choose another --out, or --resume %s to go on with it", r->dir,
-                    r->dir);
+        return fail(EXIT_USAGE,
+                    "%s is not empty; choose another --out, or --resume %s to go on with it",
+                    r->dir, r->dir);
     }
     return make_dirs(r->dir);
 }
@@ -139,9 +146,10 @@ void run_free(run *r)
     *r = (run){0};
 }
 
-/* ---- log.csv ------------------------------------------------------------------------------------------------ */
+/* ---- log.csv --------------------------------------------------------------------------------- */
 
-static const char HEAD[] = "epoch,step,loss,accuracy,val_loss,val_accuracy,lr,images_per_second,seconds\n";
+static const char HEAD[] =
+    "epoch,step,loss,accuracy,val_loss,val_accuracy,lr,images_per_second,seconds\n";
 
 static void put_number(FILE *f, double v, const char *after)
 {
@@ -213,7 +221,8 @@ static void read_log(run *r, int epochs)
             continue;
         }
         r->rows = must_grow(r->rows, r->n_rows + 1, sizeof *r->rows);
-        r->rows[r->n_rows++] = (log_row){(int)v[0], (int64_t)v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8]};
+        r->rows[r->n_rows++] =
+            (log_row){(int)v[0], (int64_t)v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8]};
         r->seconds_before = isfinite(v[8]) ? v[8] : r->seconds_before;
     }
     free(text);
@@ -227,11 +236,11 @@ int run_continue(run *r, const char *dir, int epoch)
     return make_dirs(r->dir);
 }
 
-/* ---- args.json ------------------------------------------------------------------------------------------------- */
+/* ---- args.json ------------------------------------------------------------------------------- */
 
 static json_t *value_json(const option_def *o, const char *v)
 {
-    return o->kind == OPT_FLAG  ? json_true()
+    return o->kind == OPT_FLAG   ? json_true()
            : o->kind == OPT_INT  ? json_integer(strtoll(v, NULL, 10))
            : o->kind == OPT_REAL ? json_real(strtod(v, NULL))
                                  : json_string(v);
@@ -242,7 +251,8 @@ static json_t *options_json(const args *a)
     json_t *j = json_object();
     for (size_t i = 0; i < a->n_given; i++) {
         const option_def *o = a->given[i].option;
-        json_t *v = a->given[i].value || o->kind == OPT_FLAG ? value_json(o, a->given[i].value) : NULL;
+        json_t *v =
+            a->given[i].value || o->kind == OPT_FLAG ? value_json(o, a->given[i].value) : NULL;
         json_t *list = json_object_get(j, o->name);
         if (!strcmp(o->name, "resume") || !strcmp(o->name, "out")) {
             json_decref(v); /* of this call, not of the training */
@@ -262,10 +272,14 @@ static json_t *options_json(const args *a)
 int run_write_args(const run *r, const args *a)
 {
     char *path = must_print("%s/args.json", r->dir);
-    json_t *j = json_pack("{s:s, s:s, s:o}", "kiln", kl_version(), "command", a->command->name, "options",
-                          options_json(a));
-    char *text = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(15) | JSON_PRESERVE_ORDER) : NULL;
-    const int code = text ? write_whole(path, text, strlen(text)) : fail(EXIT_RUN, "args.json could not be made");
+    json_t *j = json_pack("{s:s, s:s, s:o}", "kiln", kl_version(), "command", a->command->name,
+                          "options", options_json(a));
+    char *bare =
+        j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(15) | JSON_PRESERVE_ORDER) : NULL;
+    char *text = must_print("%s\n", bare ? bare : "");
+    const int code = bare ? write_whole(path, text, strlen(text))
+                          : fail(EXIT_RUN, "args.json could not be made");
+    free(bare);
     free(text);
     json_decref(j);
     free(path);
@@ -280,7 +294,8 @@ static int take_value(args *a, const char *name, const json_t *v)
     } else if (json_is_real(v)) {
         snprintf(text, sizeof text, "%.17g", json_real_value(v));
     }
-    return json_is_true(v) ? args_set(a, name, NULL) : args_set(a, name, json_is_string(v) ? json_string_value(v) : text);
+    return json_is_true(v) ? args_set(a, name, NULL)
+                           : args_set(a, name, json_is_string(v) ? json_string_value(v) : text);
 }
 
 int run_read_args(args *a, const char *dir)

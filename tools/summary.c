@@ -93,22 +93,24 @@ static size_t optimizer_bytes(const summary *s)
 static void print_totals(const summary *s)
 {
     number a, b, c;
-    printf("\n%zu parameters (%s), %zu trainable", s->params, bytes_text(a, 4.0 * (double)s->params), s->trainable);
+    printf("\n%zu parameters (%s), %zu trainable", s->params,
+           bytes_text(a, 4.0 * (double)s->params), s->trainable);
     printf("; %s MACs a sample, forward\n", count_text(b, (double)s->macs));
     if (!s->has_cost) {
         return;
     }
     const kl_cost *k = &s->cost;
     printf("%s, batch %lld: activations %s in one arena, %s side by side (%.2f times less)\n",
-           s->training ? "training step" : "inference", (long long)s->batch, bytes_text(a, (double)k->arena_bytes),
-           bytes_text(b, (double)k->sum_bytes),
+           s->training ? "training step" : "inference", (long long)s->batch,
+           bytes_text(a, (double)k->arena_bytes), bytes_text(b, (double)k->sum_bytes),
            k->arena_bytes ? (double)k->sum_bytes / (double)k->arena_bytes : 1.0);
     printf("parameters %s", bytes_text(a, (double)k->param_bytes));
     if (s->training) {
         printf(", AdamW's moments %s, gradients %s", bytes_text(b, (double)optimizer_bytes(s)),
                bytes_text(c, 4.0 * (double)s->trainable));
     }
-    printf("\n%zu launches from %zu ops, %zu of them in place\n", k->n_launches, k->n_applies, k->n_in_place);
+    printf("\n%zu launches from %zu ops, %zu of them in place\n", k->n_launches, k->n_applies,
+           k->n_in_place);
 }
 
 static json_t *layer_json(const kl_layer_info *l)
@@ -121,7 +123,8 @@ static json_t *layer_json(const kl_layer_info *l)
     json_object_set_new(j, "trainable", json_integer((json_int_t)l->trainable));
     json_object_set_new(j, "macs", json_integer(l->macs));
     json_object_set_new(j, "receptive_field",
-                        l->receptive[0] ? json_pack("[i, i]", l->receptive[0], l->receptive[1]) : json_null());
+                        l->receptive[0] ? json_pack("[i, i]", l->receptive[0], l->receptive[1])
+                                        : json_null());
     return j;
 }
 
@@ -144,7 +147,8 @@ static void print_as_json(const summary *s)
         json_object_set_new(m, "arena_bytes", json_integer((json_int_t)k->arena_bytes));
         json_object_set_new(m, "sum_bytes", json_integer((json_int_t)k->sum_bytes));
         json_object_set_new(m, "parameter_bytes", json_integer((json_int_t)k->param_bytes));
-        json_object_set_new(m, "optimizer_bytes", json_integer(s->training ? (json_int_t)optimizer_bytes(s) : 0));
+        json_object_set_new(m, "optimizer_bytes",
+                            json_integer(s->training ? (json_int_t)optimizer_bytes(s) : 0));
         json_object_set_new(m, "launches", json_integer((json_int_t)k->n_launches));
         json_object_set_new(m, "ops", json_integer((json_int_t)k->n_applies));
         json_object_set_new(m, "in_place", json_integer((json_int_t)k->n_in_place));
@@ -195,11 +199,20 @@ static const option_def options[] = {
     {"batch", 'b', OPT_INT, "N", "plan the memory for so many samples (1)", 1, 1e6},
     {"train", 't', OPT_FLAG, NULL, "plan a training step, not inference", 0, 0},
     {"no-device", 0, OPT_FLAG, NULL, "layers only: no memory plan", 0, 0},
-    OPTION_JSON, OPTION_DEVICE, OPTION_TALK, OPTION_HELP, {0}};
+    OPTION_JSON,
+    OPTION_DEVICE,
+    OPTION_TALK,
+    OPTION_HELP,
+    {0}};
 
-const command_def cmd_summary = {
-    .name = "summary", .operands = "[MODEL]", .summary = "list a model's layers, parameters, MACs and memory",
-    .more = "MODEL is an architecture, a graph's text file, a checkpoint or a run's folder. Without it: the\n"
-            "architectures there are. \"sees\" is the part of the input that one number of the output depends on,\n"
-            "rows x columns; empty: all of it.\n",
-    .options = options, .max_operands = 1, .run = run_summary};
+const command_def cmd_summary = {.name = "summary",
+                                 .operands = "[MODEL]",
+                                 .summary = "list a model's layers, parameters, MACs and memory",
+                                 .more = "MODEL is an architecture, a graph's text file, a "
+                                         "checkpoint or a run's folder. Without it: the\n"
+                                         "architectures there are. \"sees\" is the part of the "
+                                         "input that one number of the output depends on,\n"
+                                         "rows x columns; empty: all of it.\n",
+                                 .options = options,
+                                 .max_operands = 1,
+                                 .run = run_summary};

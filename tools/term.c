@@ -6,10 +6,12 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
-/* ---- terminal -------------------------------------------------------------------------------------- */
+/* ---- terminal
+ * -------------------------------------------------------------------------------------- */
 
 bool is_terminal(FILE *f)
 {
@@ -18,7 +20,8 @@ bool is_terminal(FILE *f)
 
 const char *sgr(FILE *to, style s)
 {
-    static const char *const codes[] = {"\033[0m", "\033[1m", "\033[2m", "\033[31m", "\033[32m", "\033[33m"};
+    static const char *const codes[] = {"\033[0m",  "\033[1m",  "\033[2m",
+                                        "\033[31m", "\033[32m", "\033[33m"};
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
     const bool dumb = !term || !strcmp(term, "dumb");
     return (no && *no) || dumb || !is_terminal(to) ? "" : codes[s];
@@ -31,7 +34,7 @@ double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static bool drawn;         /* a progress line stands on the terminal */
+static bool drawn;        /* a progress line stands on the terminal */
 static double printed_at; /* where it is none: when the last line went out */
 
 void progress_clear(void)
@@ -42,26 +45,38 @@ void progress_clear(void)
     }
 }
 
+/* A line longer than the terminal is wide would wrap, and no longer be drawn over. */
+static int terminal_width(void)
+{
+    struct winsize w;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 1 ? w.ws_col - 1 : 79;
+}
+
 void progress_line(const char *fmt, ...)
 {
+    char line[400];
     va_list ap;
     const bool term = is_terminal(stderr);
     const double t = now(), pause = term ? 0.1 : 10;
+    if (!term && printed_at == 0) {
+        printed_at = t; /* what is over in ten seconds needs no line in a log */
+    }
     if (verbosity < 0 || t - printed_at < pause) {
         return;
     }
     printed_at = t;
-    fflush(stdout);
-    fputs(term ? "\r" : "", stderr);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    fputs(term ? "\033[K" : "\n", stderr);
+    fflush(stdout);
+    fprintf(stderr, term ? "\r%.*s\033[K" : "%.*s\n", term ? letters(line, terminal_width()) : 400,
+            line);
     fflush(stderr);
     drawn = term;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------- */
+/* ---- tables
+ * ------------------------------------------------------------------------------------------- */
 
 void table_init(table *t, const char *align)
 {
@@ -121,8 +136,11 @@ static void print_row(const table *t, const size_t *w, size_t row, bool markdown
         const int space = (int)(w[c] - width(s));
         const bool last = c + 1 == t->columns;
         const bool right = t->align[c] == 'r';
-        fprintf(to, "%*s%s%*s%s", right ? space : 0, "", s, right || (last && !markdown) ? 0 : space, "",
-                last ? "" : markdown ? " | " : "  ");
+        fprintf(to, "%*s%s%*s%s", right ? space : 0, "", s,
+                right || (last && !markdown) ? 0 : space, "",
+                last       ? ""
+                : markdown ? " | "
+                           : "  ");
     }
     fprintf(to, "%s\n", head ? sgr(to, PLAIN) : markdown ? " |" : "");
 }
@@ -168,7 +186,8 @@ void table_print_markdown(table *t, FILE *to)
     print_rows(t, to, true);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------- */
+/* ---- numbers
+ * ------------------------------------------------------------------------------------------- */
 
 static const char *scaled(number out, double v, double base, const char *const *units, size_t n)
 {

@@ -5,9 +5,11 @@
 #include "report.h"
 #include "run.h"
 #include "term.h"
+#include "train.h"
 #include "watch.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,52 +31,11 @@ typedef struct job {
     watch watch;
     int64_t per_epoch;
     char sample[96];
+    const char *val_word; /* "test" where that is what the validation data is */
 } job;
 
-/* ---- going on with an old training ------------------------------------------------------------------------ */
-
-static bool exists(const char *dir, const char *name)
-{
-    struct stat st;
-    char *p = must_print("%s/%s", dir, name);
-    const bool there = stat(p, &st) == 0;
-    free(p);
-    return there;
-}
-
-static int find_resume(job *j)
-{
-    const char *what = args_text(j->a, "resume");
-    struct stat st;
-    what = what ? what : args_text(j->a, "out");
-    if (!what) {
-        return fail(EXIT_USAGE, "--resume: say which run's folder or checkpoint, or --out DIR");
-    }
-    if (args_has(j->a, "model") || args_has(j->a, "loss")) {
-        return fail(EXIT_USAGE, "--resume: the model and its loss are the checkpoint's; leave --%s out",
-                    args_has(j->a, "model") ? "model" : "loss");
-    }
-    if (stat(what, &st) != 0) {
-        return fail(EXIT_DATA, "--resume %s: there is no such folder or file", what);
-    }
-    if (S_ISDIR(st.st_mode)) {
-        j->run_dir = must_copy(what);
-        j->checkpoint = must_print("%s/last.kiln", what);
-        if (!exists(what, "last.kiln")) {
-            return fail(EXIT_DATA, "%s: there is no last.kiln to go on from", what);
-        }
-    } else {
-        const char *slash = strrchr(what, '/');
-        char *dir = slash ? must_print("%.*s", (int)(slash - what), what) : must_copy(".");
-        j->checkpoint = must_copy(what);
-        if (exists(dir, "args.json")) {
-            j->run_dir = dir;
-        } else {
-            free(dir);
-        }
-    }
-    return j->run_dir && exists(j->run_dir, "args.json") ? run_read_args(j->a, j->run_dir) : 0;
-}
+/* ---- going on with an old training
+ * ------------------------------------------------------------------------ */
 
 static int old_epoch(const char *checkpoint)
 {
@@ -84,7 +45,8 @@ static int old_epoch(const char *checkpoint)
     return epoch;
 }
 
-/* ---- setting up --------------------------------------------------------------------------------------------- */
+/* ---- setting up
+ * --------------------------------------------------------------------------------------------- */
 
 static int open_data(job *j)
 {
@@ -92,13 +54,15 @@ static int open_data(job *j)
     const char *spec = args_text(j->a, "data");
     j->train = data_open(spec, &code);
     if (code == 0) {
-        code = data_open_val(j->train, spec, args_text(j->a, "val"), (uint64_t)args_int(j->a, "seed", 0), &j->val,
-                             &j->val_text);
+        code = data_open_val(j->train, spec, args_text(j->a, "val"),
+                             (uint64_t)args_int(j->a, "seed", 0), &j->val, &j->val_text);
     }
     if (code == 0) {
+        j->val_word = strstr(j->val_text, ":test,") ? "test" : "validation";
         shape_text(j->sample, kl_dataset_shape(j->train));
-        j->data_text = must_print("%s: %zu samples %s, %d classes", spec, kl_dataset_count(j->train), j->sample,
-                                  kl_dataset_classes(j->train));
+        j->data_text =
+            must_print("%s: %zu samples %s, %d classes", spec, kl_dataset_count(j->train),
+                       j->sample, kl_dataset_classes(j->train));
     }
     return code;
 }
@@ -125,19 +89,28 @@ static char *describe_model(const net *n)
             trained += p.trainable && !p.frozen ? p.count : 0;
         }
     }
-    return trained == all ? must_print("%s: %s parameters", n->name, count_text(text, (double)all))
-                          : must_print("%s: %zu parameters, %zu of them trained", n->name, all, trained);
+    return trained == all
+               ? must_print("%s: %s parameters", n->name, count_text(text, (double)all))
+               : must_print("%s: %zu parameters, %zu of them trained", n->name, all, trained);
 }
 
 static int open_net(job *j)
 {
     const kl_shape sample = kl_dataset_shape(j->train);
-    const net_opts o = {.sample = &sample, .n_classes = kl_dataset_classes(j->train),
+    const net_opts o = {.sample = &sample,
+                        .n_classes = kl_dataset_classes(j->train),
                         .loss = j->checkpoint ? NULL : args_text(j->a, "loss"),
                         .seed = (uint64_t)args_int(j->a, "seed", 0)};
     int code = net_open(&j->net, j->checkpoint ? j->checkpoint : args_text(j->a, "model"), &o);
+    if (code == 0 && j->checkpoint &&
+        args_has(j->a, "model")) { /* from args.json: the architecture's own name */
+        free(j->net.name);
+        j->net.name = must_copy(args_text(j->a, "model"));
+    }
     if (code == 0 && !j->net.loss) {
-        code = fail(EXIT_USAGE, "%s has no output \"loss\"; say which one to append, --loss softmax_xent", j->net.name);
+        code = fail(EXIT_USAGE,
+                    "%s has no output \"loss\"; say which one to append, --loss softmax_xent",
+                    j->net.name);
     }
     if (code == 0) {
         code = data_check(&j->net, j->train);
@@ -161,7 +134,8 @@ static int open_trainer(job *j)
     int code = 0;
     const int64_t batch = args_int(j->a, "batch", 64), n = (int64_t)kl_dataset_count(j->train);
     if (batch > n) {
-        return fail(EXIT_USAGE, "--batch %lld: there are %lld samples to train with", (long long)batch, (long long)n);
+        return fail(EXIT_USAGE, "--batch %lld: there are %lld samples to train with",
+                    (long long)batch, (long long)n);
     }
     j->per_epoch = (n + batch - 1) / batch;
     code = recipe_make(j->a, j->per_epoch, &j->opts);
@@ -171,8 +145,8 @@ static int open_trainer(job *j)
         return code;
     }
     kl_ctx_info(j->ctx, &j->device);
-    j->trainer = kl_trainer_create(j->net.model, &j->ctx, 1, j->net.loss, j->net.labels ? j->net.scores : NULL,
-                                   &j->opts);
+    j->trainer = kl_trainer_create(j->net.model, &j->ctx, 1, j->net.loss,
+                                   j->net.labels ? j->net.scores : NULL, &j->opts);
     if (!j->trainer || (j->checkpoint && kl_trainer_load(j->trainer, j->checkpoint))) {
         return fail_status(KL_OK);
     }
@@ -190,6 +164,7 @@ static int open_run(job *j)
 
 static void say_plan(const job *j)
 {
+    progress_clear();
     if (verbosity < 0) {
         return;
     }
@@ -199,8 +174,9 @@ static void say_plan(const job *j)
     kl_dataset_get_normalise(j->train, &n);
     fprintf(f, "%sdevice    %s %s (%s, %d units)\n", dim, plain, j->device.name, j->device.type,
             j->device.compute_units);
-    fprintf(f, "%sdata      %s %s; normalised by mean %.3g, deviation %.3g%s\n", dim, plain, j->data_text,
-            n.n ? (double)n.mean[0] : 0, n.n ? (double)n.std[0] : 1, n.n > 1 ? ", ..." : "");
+    fprintf(f, "%sdata      %s %s; normalised by mean %.3g, deviation %.3g%s\n", dim, plain,
+            j->data_text, n.n ? (double)n.mean[0] : 0, n.n ? (double)n.std[0] : 1,
+            n.n > 1 ? ", ..." : "");
     fprintf(f, "%svalidation%s %s\n", dim, plain, j->val_text);
     fprintf(f, "%smodel     %s %s\n", dim, plain, j->model_text);
     fprintf(f, "%straining  %s %s epochs of %lld steps, batch %s, %s, seed %s\n", dim, plain,
@@ -210,11 +186,14 @@ static void say_plan(const job *j)
         fprintf(f, "%sresumed   %s %s, after %lld steps\n", dim, plain, j->checkpoint,
                 (long long)kl_trainer_steps(j->trainer));
     }
+    if (j->checkpoint && old_epoch(j->checkpoint) >= args_int(j->a, "epochs", 0)) {
+        fprintf(f, "%sdone      %s all epochs are; --epochs N trains on\n", dim, plain);
+    }
     fprintf(f, "%srun       %s %s\n", dim, plain, j->run.dir);
     fflush(f);
 }
 
-/* ---- training ------------------------------------------------------------------------------------------------ */
+/* ---- training -------------------------------------------------------------------------------- */
 
 /* The disk is full or gone: what was learned goes where there is room. */
 static void rescue(job *j, const kl_meta *meta, size_t n_meta)
@@ -234,19 +213,30 @@ static void rescue(job *j, const kl_meta *meta, size_t n_meta)
 static int train(job *j)
 {
     const kl_meta meta[] = {{"sample", j->sample}, {"data", args_text(j->a, "data")}};
-    const kl_fit_opts fo = {.epochs = (int)args_int(j->a, "epochs", 1), .batch = (int)args_int(j->a, "batch", 64),
-                            .patience = (int)args_int(j->a, "patience", 0), .checkpoint_last = j->run.last,
-                            .checkpoint_best = j->run.best, .resume = j->checkpoint != NULL, .meta = meta,
-                            .n_meta = 2, .progress = watch_progress, .user = &j->watch,
+    const kl_fit_opts fo = {.epochs = (int)args_int(j->a, "epochs", 1),
+                            .batch = (int)args_int(j->a, "batch", 64),
+                            .patience = (int)args_int(j->a, "patience", 0),
+                            .checkpoint_last = j->run.last,
+                            .checkpoint_best = j->run.best,
+                            .resume = j->checkpoint != NULL,
+                            .meta = meta,
+                            .n_meta = 2,
+                            .progress = watch_progress,
+                            .user = &j->watch,
                             .workers = (int)args_int(j->a, "workers", 1)};
-    j->watch = (watch){.run = &j->run, .say = j->say, .json = args_has(j->a, "json-log"), .begin = now(),
-                       .trainer = j->trainer, .has_val = j->val != NULL};
+    j->watch = (watch){.run = &j->run,
+                       .say = j->say,
+                       .json = args_has(j->a, "json-log"),
+                       .begin = now(),
+                       .trainer = j->trainer,
+                       .has_val = j->val != NULL};
     watch_signals();
     const kl_status s = kl_fit(j->trainer, j->train, j->val, &fo);
     progress_clear();
     int code = 0;
     if (was_interrupted() && (s == KL_E_CANCELLED || s == KL_OK)) {
-        code = fail(EXIT_INTERRUPTED, "interrupted after %lld steps; go on with: kiln train --resume %s",
+        code = fail(EXIT_INTERRUPTED,
+                    "interrupted after %lld steps; go on with: kiln train --resume %s",
                     (long long)kl_trainer_steps(j->trainer), j->run.dir);
     } else if (j->watch.code) {
         code = j->watch.code;
@@ -260,17 +250,18 @@ static int train(job *j)
     return code;
 }
 
-/* ---- the end --------------------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* Of the best epoch where there is one. *c NULL: nothing to tell classes of. */
 static int judge(job *j, kl_confusion **c, kl_metrics *m, bool *best)
 {
     kl_status s = KL_OK;
-    *best = exists(j->run.dir, "best.kiln");
+    *best = run_has(j->run.dir, "best.kiln");
     if (*best) {
         s = kl_trainer_load(j->trainer, j->run.best);
     }
-    if (s == KL_OK && j->net.labels && j->net.scores && !(*c = kl_confusion_create(j->net.n_scores))) {
+    if (s == KL_OK && j->net.labels && j->net.scores &&
+        !(*c = kl_confusion_create(j->net.n_scores))) {
         s = kl_last_status();
     }
     if (s == KL_OK) {
@@ -282,8 +273,14 @@ static int judge(job *j, kl_confusion **c, kl_metrics *m, bool *best)
 static int write_report(const job *j, const classes *c, const char *result)
 {
     char *path = must_print("%s/report.html", j->run.dir);
-    const report r = {.run = &j->run, .args = j->a, .classes = c, .device = &j->device, .model = j->model_text,
-                      .data = j->data_text, .val = j->val_text, .result = result,
+    const report r = {.run = &j->run,
+                      .args = j->a,
+                      .classes = c,
+                      .device = &j->device,
+                      .model = j->model_text,
+                      .data = j->data_text,
+                      .val = j->val_text,
+                      .result = result,
                       .seconds = j->run.seconds_before + now() - j->watch.begin};
     const int code = report_write(&r, path);
     free(path);
@@ -313,19 +310,22 @@ static int finish(job *j)
     const classes c = {&j->net, j->train, confusion, j->net.n_scores};
     if (code == 0 && confusion) {
         code = write_matrix(j, &c);
-        result = must_print("validation accuracy %.2f%%, loss %.4f (%s)", 100 * kl_confusion_accuracy(confusion),
-                            m.loss, best ? "the best epoch's, best.kiln" : "the last epoch's, last.kiln");
+        result = must_print("%s accuracy %.2f%%, loss %.4f (%s)", j->val_word,
+                            100 * kl_confusion_accuracy(confusion), m.loss,
+                            best ? "the best epoch's, best.kiln" : "the last epoch's, last.kiln");
     } else if (code == 0) {
         const size_t n = j->run.n_rows;
-        result = must_print("%s loss %.5g", j->val ? "validation" : "training",
-                            j->val ? m.loss : n ? j->run.rows[n - 1].loss : (double)NAN);
+        result = must_print("%s loss %.5g", j->val ? j->val_word : "training",
+                            j->val ? m.loss
+                            : n    ? j->run.rows[n - 1].loss
+                                   : (double)NAN);
     }
     if (code == 0) {
         code = write_report(j, confusion ? &c : NULL, result);
     }
     if (code == 0 && verbosity >= 0) {
-        fprintf(j->say, "%s%s%s\nthe run is in %s (report.html)\n", sgr(j->say, BOLD), result, sgr(j->say, PLAIN),
-                j->run.dir);
+        fprintf(j->say, "%s%s%s\nthe run is in %s (report.html)\n", sgr(j->say, BOLD), result,
+                sgr(j->say, PLAIN), j->run.dir);
     }
     kl_confusion_destroy(confusion);
     free(result);
@@ -348,10 +348,11 @@ static void close_job(job *j)
     free(j->recipe);
 }
 
-static int run_train(args *a)
+int run_train(args *a)
 {
     job j = {.a = a, .say = args_has(a, "json-log") ? stderr : stdout};
-    int code = args_has(a, "resume") ? find_resume(&j) : 0;
+    signal(SIGPIPE, SIG_IGN); /* whoever reads the progress may go; the training stays */
+    int code = args_has(a, "resume") ? run_find(a, &j.run_dir, &j.checkpoint) : 0;
     code = code ? code : recipe_defaults(a);
     if (code == 0 && !args_has(a, "data")) {
         code = fail(EXIT_USAGE, "--data is missing: fashion-mnist, or see `kiln help train`");
@@ -375,57 +376,3 @@ static int run_train(args *a)
     close_job(&j);
     return code;
 }
-
-static const option_def options[] = {
-    {"data", 0, OPT_STRING, "SPEC", "training data (below)", 0, 0},
-    {"val", 0, OPT_STRING, "SPEC|F", "validation data, or the fraction of the training data to hold out;\n"
-                                     "default: the data's own test part, else 0.1; 0: none", 0, 0},
-    {"model", 'm', OPT_STRING, "MODEL", "architecture (`kiln help summary` lists them), graph in a text file,\n"
-                                        "or checkpoint whose parameters to begin with", 0, 0},
-    {"epochs", 'e', OPT_INT, "N", "passes over the training data (10)", 1, 1e6},
-    {"batch", 'b', OPT_INT, "N", "samples a step (64)", 1, 1e6},
-    {"lr", 'l', OPT_REAL, "RATE", "learning rate, the peak of the schedule (0.001; sgd 0.01)", 1e-12, 1e3},
-    {"optimizer", 0, OPT_CHOICE, "adamw|adam|sgd|rmsprop", "default adamw", 0, 0},
-    {"momentum", 0, OPT_REAL, "M", "of sgd and rmsprop (0)", 0, 1},
-    {"nesterov", 0, OPT_FLAG, NULL, "Nesterov's momentum", 0, 0},
-    {"weight-decay", 0, OPT_REAL, "W", "adamw 0.01, others 0", 0, 1e3},
-    {"schedule", 0, OPT_STRING, "WORD", "constant, step, exponential, polynomial, cosine, cosine-restarts,\n"
-                                        "triangular, triangular2, exp-range, one-cycle;\n"
-                                        "default: one-cycle over all steps for adamw, else constant", 0, 0},
-    {"warmup", 0, OPT_INT, "STEPS", "linear from 0 over so many steps, then the schedule", 0, 1e9},
-    {"loss", 0, OPT_CHOICE, "softmax_xent|mse|mae|huber|bce_logits",
-     "append it to a graph that has no output \"loss\"; all but the first\n"
-     "compare an output with the samples themselves (autoencoders)", 0, 0},
-    {"clip", 0, OPT_REAL, "NORM", "limit of the gradient's norm", 0, 1e30},
-    {"patience", 0, OPT_INT, "N", "stop after N epochs without improvement (never)", 0, 1e6},
-    {"augment", 0, OPT_STRING, "LIST", "flip,flip-vertical,shift=PIXELS,crop=PIXELS", 0, 0},
-    {"freeze", 0, OPT_LIST, "PATTERN", "leave parameters alone whose names match, as \"conv1.*\"", 0, 0},
-    {"shards", 0, OPT_INT, "N", "pieces of a batch, summed in a fixed order: less memory", 1, 256},
-    {"compat", 0, OPT_CHOICE, "torch|keras", "whose formulas and defaults optimizers follow (torch)", 0, 0},
-    {"seed", 's', OPT_INT, "N", "of parameters, order, dropout, augmentation (0)", 0, 9e15},
-    {"out", 'o', OPT_STRING, "DIR", "the run's folder (runs/MODEL-DATE)", 0, 0},
-    {"resume", 'r', OPT_MAYBE, "RUN", "go on with a run's folder or a checkpoint, to the bit; other options\n"
-                                      "come from its args.json", 0, 0},
-    {"workers", 0, OPT_INT, "N", "threads that make batches (1)", 1, 64},
-    {"sync", 0, OPT_FLAG, NULL, "wait after each operation and look for NaN (slow)", 0, 0},
-    {"json-log", 0, OPT_FLAG, NULL, "a line of JSON per epoch on stdout", 0, 0},
-    OPTION_DEVICE, OPTION_TALK, OPTION_HELP, {0}};
-
-const command_def cmd_train = {
-    .name = "train", .operands = "", .summary = "train a model",
-    .more = "data:\n"
-            "  fashion-mnist[:test]                    Debian's dataset-fashion-mnist\n"
-            "  idx:IMAGES[,LABELS], idx:FOLDER[:test]  MNIST's format, plain or .gz\n"
-            "  cifar10:FOLDER[:test], cifar100:FILE[,fine|coarse]\n"
-            "  csv:FILE[,label=COLUMN|first|last|none][,shape=CxHxW][,scale=1/16]\n"
-            "  npy:X.npy,Y.npy\n"
-            "  folder:DIR[,size=HxW][,channels=1|3]    a sub-folder of pictures per class\n"
-            "  a bare path: a folder, or a file told by its name\n"
-            "\nThe data is normalised by the training set's statistics, which the checkpoints keep.\n"
-            "The run's folder gets args.json, log.csv, last.kiln, best.kiln, confusion.csv and report.html.\n"
-            "Ctrl-C saves and ends (exit code 130); a second one ends at once.\n"
-            "\nexamples:\n"
-            "  kiln train --data fashion-mnist --model lenet --epochs 5\n"
-            "  kiln train --data folder:photos,size=64x64 --val 0.2 --model net.txt --augment flip,crop=4\n"
-            "  kiln train --resume runs/lenet-20250102-030405\n",
-    .options = options, .run = run_train};

@@ -1,5 +1,4 @@
 /* A training seen from outside: progress, log, Ctrl-C. */
-#define _GNU_SOURCE /* SA_RESTART with -std=c11 */
 #include "watch.h"
 #include "json.h"
 #include "term.h"
@@ -10,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- Ctrl-C ---------------------------------------------------------------------------------------------- */
+/* ---- Ctrl-C
+ * ---------------------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t stop;
 
@@ -51,7 +51,8 @@ bool was_interrupted(void)
     return stop != 0;
 }
 
-/* ---- progress ---------------------------------------------------------------------------------------------- */
+/* ---- progress
+ * ---------------------------------------------------------------------------------------------- */
 
 static const char *rate_text(number out, double v)
 {
@@ -62,7 +63,8 @@ static const char *rate_text(number out, double v)
 static const char *value_text(number out, double v, const char *fmt)
 {
     if (isfinite(v)) {
-        snprintf(out, sizeof(number), fmt[0] == '%' ? "%.2f%%" : "%.4f", fmt[0] == '%' ? 100 * v : v);
+        snprintf(out, sizeof(number), fmt[0] == '%' ? "%.2f%%" : "%.4f",
+                 fmt[0] == '%' ? 100 * v : v);
     } else {
         snprintf(out, sizeof(number), "-");
     }
@@ -79,10 +81,10 @@ static void show_step(const kl_progress *p)
         bar[i] = i < full ? '=' : i == full ? '>' : ' ';
     }
     bar[WIDE] = 0;
-    progress_line("epoch %d/%d  %lld/%lld [%s]  loss %s  accuracy %s  %s images/s  ETA %s", p->epoch + 1,
-                  p->epochs, (long long)p->step, (long long)p->steps, bar, value_text(loss, p->loss, "f"),
-                  value_text(accuracy, p->accuracy, "%"), rate_text(rate, p->images_per_second),
-                  seconds_text(eta, p->eta_seconds));
+    progress_line("epoch %d/%d  %lld/%lld [%s]  loss %s  accuracy %s  %s images/s  ETA %s",
+                  p->epoch + 1, p->epochs, (long long)p->step, (long long)p->steps, bar,
+                  value_text(loss, p->loss, "f"), value_text(accuracy, p->accuracy, "%"),
+                  rate_text(rate, p->images_per_second), seconds_text(eta, p->eta_seconds));
 }
 
 static void show_epoch(const watch *w, const kl_progress *p, double seconds)
@@ -90,10 +92,11 @@ static void show_epoch(const watch *w, const kl_progress *p, double seconds)
     number loss, accuracy, val_loss, val_accuracy, rate, time;
     progress_clear();
     if (verbosity >= 0) {
-        fprintf(w->say, "epoch %*d/%d  loss %s  accuracy %s", p->epochs > 9 ? 2 : 1, p->epoch + 1, p->epochs,
-                value_text(loss, p->loss, "f"), value_text(accuracy, p->accuracy, "%"));
+        fprintf(w->say, "epoch %*d/%d  loss %s  accuracy %s", p->epochs > 9 ? 2 : 1, p->epoch + 1,
+                p->epochs, value_text(loss, p->loss, "f"), value_text(accuracy, p->accuracy, "%"));
         if (w->has_val) {
-            fprintf(w->say, "  val_loss %s  val_accuracy %s", value_text(val_loss, p->val_loss, "f"),
+            fprintf(w->say, "  val_loss %s  val_accuracy %s",
+                    value_text(val_loss, p->val_loss, "f"),
                     value_text(val_accuracy, p->val_accuracy, "%"));
         }
         fprintf(w->say, "  %s images/s  %s%s\n", rate_text(rate, p->images_per_second),
@@ -124,8 +127,11 @@ static void json_epoch(const log_row *r, bool best)
 static void end_epoch(watch *w, const kl_progress *p)
 {
     const double seconds = w->run->seconds_before + now() - w->begin;
-    const log_row row = {p->epoch + 1, kl_trainer_steps(w->trainer), p->loss, p->accuracy, p->val_loss,
-                         p->val_accuracy, p->lr, p->images_per_second, seconds};
+    const log_row row = {p->epoch + 1, kl_trainer_steps(w->trainer),
+                         p->loss,      p->accuracy,
+                         p->val_loss,  p->val_accuracy,
+                         p->lr,        p->images_per_second,
+                         seconds};
     if (p->best) {
         w->best_epoch = p->epoch + 1;
         w->best_loss = w->has_val ? p->val_loss : p->loss;
