@@ -1,5 +1,5 @@
-/* The self-test: small graphs run as this device would run them, against definitions in double on the host where whole numbers
- * must come out exactly, and against the plain kernels elsewhere. */
+/* The self-test: small graphs run as this device would run them, against definitions in double on
+ * the host where whole numbers must come out exactly, and against the plain kernels elsewhere. */
 #include "train/selftest.h"
 
 #include "sched/random.h"
@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- named numbers ---------------------------------------------------------------------------------------- */
+/* ---- named numbers ---- */
 const kl__value *kl__value_find(const kl__values *v, const char *name)
 {
     for (size_t i = 0; i < v->n; i++)
@@ -27,7 +27,8 @@ kl__value *kl__value_add(kl__values *v, const char *name, size_t n)
         return NULL;
     }
     kl__value *x = &v->value[v->n];
-    *x = (kl__value){.n = n, .v = kl__calloc(n + 1, sizeof *x->v), .want = kl__calloc(n + 1, sizeof *x->want)};
+    *x = (kl__value){
+        .n = n, .v = kl__calloc(n + 1, sizeof *x->v), .want = kl__calloc(n + 1, sizeof *x->want)};
     snprintf(x->name, sizeof x->name, "%s", name);
     v->n++;
     return x->v && x->want ? x : NULL;
@@ -42,8 +43,8 @@ void kl__values_free(kl__values *v)
     *v = (kl__values){.n = 0};
 }
 
-void kl__selftest_compare(kl__selftest_result *r, const char *name, const double *got, const double *want, size_t n,
-                          double bound, bool exact)
+void kl__selftest_compare(kl__selftest_result *r, const char *name, const double *got,
+                          const double *want, size_t n, double bound, bool exact)
 {
     double diff = 0, norm = 0, worst = -1;
     size_t at = 0;
@@ -62,16 +63,17 @@ void kl__selftest_compare(kl__selftest_result *r, const char *name, const double
     if (exact ? diff == 0 : e <= bound)
         return;
     if (r->ok)
-        snprintf(r->detail, sizeof r->detail, "%s: element %zu of %zu is %.9g where %.9g is right", name, at, n, got[at], want[at]);
+        snprintf(r->detail, sizeof r->detail, "%s: element %zu of %zu is %.9g where %.9g is right",
+                 name, at, n, got[at], want[at]);
     r->ok = false;
 }
 
-/* ---- data of a case ------------------------------------------------------------------------------------------ */
+/* ---- data of a case ---- */
 typedef struct job {
     const kl__selftest_case *c;
     kl_ctx *ctx;
-    kl_graph *graph;  /* as written */
-    kl__values in;    /* f32 numbers, as double */
+    kl_graph *graph; /* as written */
+    kl__values in;   /* f32 numbers, as double */
 } job;
 
 enum { BATCH = 1 }; /* the graphs have their sizes written down */
@@ -92,8 +94,10 @@ static kl_status draw_params(job *j, const kl_model *m)
             return kl__last_status();
         for (size_t k = 0; k < p->count; k++) {
             double v = kl__rng_normal(r, k);
-            /* weights small enough that networks stay in range; variances, the only parameters not trained, positive */
-            x->v[k] = !p->trainable ? (double)(float)(fabs(v) + 0.5) : whole(weight && !j->c->exact ? v / 4 : v, j->c->exact);
+            /* weights small enough that networks stay in range; variances, the only parameters not
+             * trained, positive */
+            x->v[k] = !p->trainable ? (double)(float)(fabs(v) + 0.5)
+                                    : whole(weight && !j->c->exact ? v / 4 : v, j->c->exact);
         }
     }
     return KL_OK;
@@ -149,7 +153,7 @@ static kl_status draw(job *j)
     return st;
 }
 
-/* ---- one run --------------------------------------------------------------------------------------------------- */
+/* ---- one run ---- */
 typedef struct how {
     kl_dtype real;
     const char *force; /* variants */
@@ -201,7 +205,8 @@ static kl_status add_gradients(const job *j, const kl_model *m, kl_graph *g)
         kl__free(numbers);
         for (size_t i = 0; i < m->n_trainable; i++)
             wrt[i] = kl_graph_find(g, m->params[i].name);
-        kl_status st = seed ? kl__graph_grad(g, y, seed, wrt, m->n_trainable, dx) : kl__last_status();
+        kl_status st =
+            seed ? kl__graph_grad(g, y, seed, wrt, m->n_trainable, dx) : kl__last_status();
         for (size_t i = 0; st == KL_OK && i < m->n_trainable; i++) {
             snprintf(name, sizeof name, "%s by %s", g->outputs[o].name, m->params[i].name);
             if (dx[i])
@@ -223,7 +228,8 @@ static kl_status bind_inputs(const job *j, run *r)
         size_t bytes = v->n * kl_dtype_size(x->desc.dtype);
         void *p = narrowed(v->v, v->n, x->desc.dtype);
         kl__mem *m = p ? kl__mem_create(j->ctx, bytes) : NULL;
-        st = m ? kl__lane_write(kl__ctx_lane(j->ctx, KL__COMPUTE), (kl__span){m, 0}, p, bytes, NULL) : kl__last_status();
+        st = m ? kl__lane_write(kl__ctx_lane(j->ctx, KL__COMPUTE), (kl__span){m, 0}, p, bytes, NULL)
+               : kl__last_status();
         kl__free(p);
         if (m)
             r->mem[r->n_mem++] = m;
@@ -241,7 +247,8 @@ static kl_status make_plan(const job *j, const how *h, run *r)
     kl__lock(&r->model->lock);
     kl__replica *rep = st == KL_OK ? kl__replica_get(r->model, j->ctx) : NULL;
     kl__unlock(&r->model->lock);
-    kl_graph *g = rep ? kl__graph_lower(r->model->graph, BATCH, !j->c->inference, h->real, NULL, 0) : NULL;
+    kl_graph *g =
+        rep ? kl__graph_lower(r->model->graph, BATCH, !j->c->inference, h->real, NULL, 0) : NULL;
     if (!g)
         return st == KL_OK ? kl__last_status() : st;
     g->n_updates = 0; /* running statistics are nobody's here */
@@ -255,7 +262,8 @@ static kl_status make_plan(const job *j, const how *h, run *r)
     }
     kl__place_inputs(g);
     kl__replica_place(rep, g);
-    r->plan = kl__plan_create(j->ctx, g, &(kl__plan_opts){.force = h->force, .no_fuse = h->no_fuse});
+    r->plan =
+        kl__plan_create(j->ctx, g, &(kl__plan_opts){.force = h->force, .no_fuse = h->no_fuse});
     return r->plan ? bind_inputs(j, r) : kl__last_status();
 }
 
@@ -264,10 +272,13 @@ static kl_status read_outputs(const job *j, const run *r, kl__values *out)
     kl_status st = KL_OK;
     for (size_t i = 0; st == KL_OK && i < r->plan->graph->n_outputs; i++) {
         const kl__graph_output *o = &r->plan->graph->outputs[i];
-        size_t n = (size_t)kl_shape_count(o->node->desc.shape), size = kl_dtype_size(o->node->desc.dtype);
+        size_t n = (size_t)kl_shape_count(o->node->desc.shape),
+               size = kl_dtype_size(o->node->desc.dtype);
         kl__value *x = kl__value_add(out, o->name, n);
         void *p = x ? kl__alloc(n * size) : NULL;
-        st = p ? kl__lane_read(kl__ctx_lane(j->ctx, KL__COMPUTE), o->node->place.span, p, n * size, NULL) : kl__last_status();
+        st = p ? kl__lane_read(kl__ctx_lane(j->ctx, KL__COMPUTE), o->node->place.span, p, n * size,
+                               NULL)
+               : kl__last_status();
         if (st == KL_OK)
             kl__convert(x->v, KL_F64, p, o->node->desc.dtype, n);
         kl__free(p);
@@ -291,7 +302,7 @@ static kl_status run_graph(const job *j, const how *h, kl__values *out)
     return st;
 }
 
-/* ---- cases ------------------------------------------------------------------------------------------------------ */
+/* ---- cases ---- */
 static kl_status reference(const job *j, kl__values *out)
 {
     if (j->c->ref) {
@@ -300,7 +311,8 @@ static kl_status reference(const job *j, kl__values *out)
     }
     bool wide = kl__ctx_caps(j->ctx)->fp64;
     kl__values plain = {.n = 0};
-    /* in double the formulas of a chain are the same, so it may stay one kernel; else each op is on its own */
+    /* in double the formulas of a chain are the same, so it may stay one kernel; else each op is on
+     * its own */
     kl_status st = run_graph(j, &(how){wide ? KL_F64 : KL_F32, "*:ref", !wide}, &plain);
     for (size_t i = 0; st == KL_OK && i < out->n; i++) {
         const kl__value *x = kl__value_find(&plain, out->value[i].name);
@@ -320,7 +332,8 @@ static kl_status run_case(kl_ctx *ctx, const kl__selftest_case *c, kl__selftest_
     if (st == KL_OK)
         st = reference(&j, &out);
     for (size_t i = 0; st == KL_OK && i < out.n; i++)
-        kl__selftest_compare(r, out.value[i].name, out.value[i].v, out.value[i].want, out.value[i].n, c->bound, c->exact);
+        kl__selftest_compare(r, out.value[i].name, out.value[i].v, out.value[i].want,
+                             out.value[i].n, c->bound, c->exact);
     kl__values_free(&out);
     kl__values_free(&j.in);
     kl_graph_destroy(j.graph);
@@ -344,12 +357,17 @@ kl_status kl_selftest(kl_ctx *ctx, bool (*row)(void *user, const kl_selftest_row
             r.error = (double)INFINITY;
             snprintf(r.detail, sizeof r.detail, "%s", kl_last_error());
         }
-        kl_selftest_row out = {.what = c ? c->what : kl__selftest_optim_name(optim), .ok = r.ok, .error = r.error,
-                               .seconds = kl__now() - start, .detail = r.ok ? NULL : r.detail};
+        kl_selftest_row out = {.what = c ? c->what : kl__selftest_optim_name(optim),
+                               .ok = r.ok,
+                               .error = r.error,
+                               .seconds = kl__now() - start,
+                               .detail = r.ok ? NULL : r.detail};
         if (!r.ok && !failed++)
             snprintf(first, sizeof first, "%s: %s", out.what, r.detail);
         if (row && !row(user, &out))
             return kl__fail(KL_E_CANCELLED, "the self-test was stopped");
     }
-    return failed ? kl__fail(KL_E_NUMERIC, "%zu of %zu self-tests failed; the first: %s", failed, n, first) : KL_OK;
+    return failed ? kl__fail(KL_E_NUMERIC, "%zu of %zu self-tests failed; the first: %s", failed, n,
+                             first)
+                  : KL_OK;
 }

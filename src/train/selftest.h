@@ -8,8 +8,8 @@
 
 enum { KL__SELFTEST_VALUES = 48 };
 
-/** Numbers with a name: a parameter or input ("x"), what flows back into an output ("seed:y"), an output ("y"), or the
- *  gradient of output y by parameter x ("y by x"). */
+/** Numbers with a name: a parameter or input ("x"), what flows back into an output ("seed:y"), an
+ * output ("y"), or the gradient of output y by parameter x ("y by x"). */
 typedef struct kl__value {
     char name[40];
     double *v, *want; /* want: results of cases with a reference on the host */
@@ -29,9 +29,9 @@ typedef void kl__selftest_ref(const kl_graph *g, const kl__values *in, kl__value
 
 typedef struct kl__selftest_case {
     const char *what, *text;
-    bool inference; /* forward only, in its form */
-    bool exact;     /* whole numbers in, whole numbers out */
-    double bound;   /* relative L2 of each result; 0 where exact */
+    bool inference;        /* forward only, in its form */
+    bool exact;            /* whole numbers in, whole numbers out */
+    double bound;          /* relative L2 of each result; 0 where exact */
     kl__selftest_ref *ref; /* NULL: the plain kernels, in double where the device has it */
 } kl__selftest_case;
 extern const kl__selftest_case kl__selftest_cases[];
@@ -47,8 +47,8 @@ typedef struct kl__selftest_result {
     char detail[256];
 } kl__selftest_result;
 /** Compares n numbers; the worst relative L2 so far and the first sentence stay in r. */
-void kl__selftest_compare(kl__selftest_result *r, const char *name, const double *got, const double *want, size_t n,
-                          double bound, bool exact);
+void kl__selftest_compare(kl__selftest_result *r, const char *name, const double *got,
+                          const double *want, size_t n, double bound, bool exact);
 
 /* selftest_optim.c: three steps of an optimizer against its formula. */
 enum { KL__SELFTEST_OPTIMS = 3 };

@@ -1,4 +1,5 @@
-/* The self-test's graphs: every public op, forward and backward, at sizes that fit no vector and no group. */
+/* The self-test's graphs: every public op, forward and backward, at sizes that fit no vector and no
+ * group. */
 #include "train/selftest.h"
 
 const kl__selftest_case kl__selftest_cases[] = {
@@ -6,39 +7,47 @@ const kl__selftest_case kl__selftest_cases[] = {
      .text = "x = param(shape=[2,19,11,13], trainable=true)\n"
              "y = conv2d(x, filters=21, kernel=3, pad=same)\n"
              "output y = y\n",
-     .exact = true, .ref = kl__ref_conv},
+     .exact = true,
+     .ref = kl__ref_conv},
     {.what = "conv2d 5x3 with stride, dilation and groups, forward and backward",
      .text = "x = param(shape=[2,6,15,17], trainable=true)\n"
-             "y = conv2d(x, filters=9, kernel=[5,3], stride=[2,1], dilation=[1,2], groups=3, pad=[2,1,1,3])\n"
+             "y = conv2d(x, filters=9, kernel=[5,3], stride=[2,1], dilation=[1,2], groups=3, "
+             "pad=[2,1,1,3])\n"
              "output y = y\n",
-     .exact = true, .ref = kl__ref_conv},
+     .exact = true,
+     .ref = kl__ref_conv},
     {.what = "conv2d 1x1, forward and backward",
      .text = "x = param(shape=[3,17,7,5], trainable=true)\n"
              "y = conv2d(x, filters=33, kernel=1, no_bias=true)\n"
              "output y = y\n",
-     .exact = true, .ref = kl__ref_conv},
+     .exact = true,
+     .ref = kl__ref_conv},
     {.what = "conv2d_transpose, forward and backward",
      .text = "x = param(shape=[2,5,6,7], trainable=true)\n"
              "y = conv2d_transpose(x, filters=3, kernel=3, stride=2, pad=1, output_pad=1)\n"
              "output y = y\n",
-     .exact = true, .ref = kl__ref_conv},
+     .exact = true,
+     .ref = kl__ref_conv},
     {.what = "matmul, forward and backward",
      .text = "a = param(shape=[37,19], trainable=true)\n"
              "b = param(shape=[19,53], trainable=true)\n"
              "y = matmul(a, b)\n"
              "output y = y\n",
-     .exact = true, .ref = kl__ref_product},
+     .exact = true,
+     .ref = kl__ref_product},
     {.what = "matmul, transposed in batches, forward and backward",
      .text = "a = param(shape=[3,19,7], trainable=true)\n"
              "b = param(shape=[3,23,19], trainable=true)\n"
              "y = matmul(a, b, ta=true, tb=true)\n"
              "output y = y\n",
-     .exact = true, .ref = kl__ref_product},
+     .exact = true,
+     .ref = kl__ref_product},
     {.what = "dense, forward and backward",
      .text = "x = param(shape=[13,71], trainable=true)\n"
              "y = dense(x, units=35)\n"
              "output y = y\n",
-     .exact = true, .ref = kl__ref_product},
+     .exact = true,
+     .ref = kl__ref_product},
     {.what = "reductions, forward and backward",
      .text = "x = param(shape=[5,8,77], trainable=true)\n"
              "a = reduce_sum(x, axes=[0,2])\n"
@@ -47,13 +56,15 @@ const kl__selftest_case kl__selftest_cases[] = {
              "output a = a\n"
              "output m = m\n"
              "output h = h\n",
-     .exact = true, .ref = kl__ref_reduce},
+     .exact = true,
+     .ref = kl__ref_reduce},
     {.what = "softmax cross-entropy, forward and backward",
      .text = "x = param(shape=[37,11], trainable=true)\n"
              "label = input(shape=[37], dtype=i32)\n"
              "y = softmax_xent(x, label, smoothing=0.1)\n"
              "output y = y\n",
-     .bound = 4e-6, .ref = kl__ref_xent},
+     .bound = 4e-6,
+     .ref = kl__ref_xent},
     {.what = "softmax cross-entropy with soft labels and class weights, forward and backward",
      .text = "x = param(shape=[5,3,2,7], trainable=true)\n"
              "t = input(shape=[5,3,2,7])\n"
@@ -89,7 +100,8 @@ const kl__selftest_case kl__selftest_cases[] = {
              "u2 = mul(t3, b6)\n"
              "y = add(u1, u2)\n"
              "output y = y\n",
-     .bound = 2e-5, .ref = kl__ref_unary},
+     .bound = 2e-5,
+     .ref = kl__ref_unary},
     {.what = "element-wise ops of two values that are stretched, forward and backward",
      .text = "x = param(shape=[3,5,7], trainable=true)\n"
              "r = param(shape=[5,1], trainable=true)\n"
@@ -138,7 +150,8 @@ const kl__selftest_case kl__selftest_cases[] = {
              "b = batchnorm(x)\n"
              "y = dropout(b)\n"
              "output y = y\n",
-     .inference = true, .bound = 1e-5},
+     .inference = true,
+     .bound = 1e-5},
     {.what = "dropout, forward and backward",
      .text = "x = param(shape=[9,77], trainable=true)\n"
              "y = dropout(x, rate=0.3)\n"

@@ -1,4 +1,5 @@
-/* Optimizers against their formulas in double: three updates of one parameter by gradients that are given. */
+/* Optimizers against their formulas in double: three updates of one parameter by gradients that are
+ * given. */
 #include "train/selftest.h"
 
 #include "base/mem.h"
@@ -23,7 +24,9 @@ static const struct {
     const kl__op *op;
     kl__optim attrs;
 } optims[KL__SELFTEST_OPTIMS] = {
-    {"optimizer SGD with Nesterov momentum, three steps", &kl__op_sgd, {.momentum = 0.9f, .nesterov = true}},
+    {"optimizer SGD with Nesterov momentum, three steps",
+     &kl__op_sgd,
+     {.momentum = 0.9f, .nesterov = true}},
     {"optimizer AdamW, three steps", &kl__op_adam, {.decoupled = true}},
     {"optimizer RMSprop, three steps", &kl__op_rmsprop, {0}},
 };
@@ -46,7 +49,8 @@ static double moved(int which, double w, double g, double s[2], int step)
         w -= LR * (double)(float)DECAY * w;
         s[0] = b1 * s[0] + (1 - b1) * g;
         s[1] = b2 * s[1] + (1 - b2) * g * g;
-        return w - LR * (s[0] / (1 - pow(b1, step + 1))) / (sqrt(s[1] / (1 - pow(b2, step + 1))) + eps);
+        return w -
+               LR * (s[0] / (1 - pow(b1, step + 1))) / (sqrt(s[1] / (1 - pow(b2, step + 1))) + eps);
     }
     g += (double)(float)DECAY * w;
     s[0] = rho * s[0] + (1 - rho) * g * g;
@@ -67,7 +71,8 @@ static kl_status steps(kl__stepper *s, int which, const kl__optim *attrs, double
             want[i] = moved(which, want[i], (double)d[i], state[i], t);
         }
         kl__optim_scalars(optims[which].op, attrs, t, sc.p);
-        st = kl__stepper_step(s, &(kl_bind){.name = "d", .host = d, .host_bytes = sizeof d}, 1, &sc);
+        st =
+            kl__stepper_step(s, &(kl_bind){.name = "d", .host = d, .host_bytes = sizeof d}, 1, &sc);
         while (kl__stepper_result(s, true, &r, &eval, &got))
             st = st == KL_OK ? got : st;
     }
@@ -86,7 +91,11 @@ static kl_status run(kl_model *m, kl_ctx *ctx, int which, kl__selftest_result *r
     }
     kl_status st = kl_model_set_param(m, "w", w, COUNT);
     kl__optim_defaults(optims[which].op, &attrs);
-    kl__stepper_opts so = {.loss = "loss", .optim = optims[which].op, .optim_attrs = &attrs, .shards = 1, .groups = &group,
+    kl__stepper_opts so = {.loss = "loss",
+                           .optim = optims[which].op,
+                           .optim_attrs = &attrs,
+                           .shards = 1,
+                           .groups = &group,
                            .n_states = kl__optim_n_states(optims[which].op, &attrs)};
     kl__stepper *s = st == KL_OK ? kl__stepper_create(m, ctx, &so) : NULL;
     st = s ? steps(s, which, &attrs, want) : kl__last_status();

@@ -29,14 +29,15 @@ static const kl__apply *apply_of(const kl_graph *g, const char *name)
     return NULL;
 }
 
-/* ---- convolution: sum over all (x, w, y) that meet ---------------------------------------------------------- */
+/* ---- convolution: sum over all (x, w, y) that meet ---- */
 typedef struct arrays {
     const double *x, *w, *y;
     double *to; /* the one that is made */
 } arrays;
 
 /** One cell of y, one input channel: all taps. */
-static void taps(const kl__conv *c, kl__conv_pass pass, const arrays *a, size_t xc, size_t wc, size_t yi, const int at[2])
+static void taps(const kl__conv *c, kl__conv_pass pass, const arrays *a, size_t xc, size_t wc,
+                 size_t yi, const int at[2])
 {
     for (int i = 0; i < c->kernel[0]; i++)
         for (int k = 0; k < c->kernel[1]; k++) {
@@ -63,7 +64,8 @@ static void relate(const kl__conv *c, kl__conv_pass pass, arrays a)
             for (int h = 0; h < c->out[0]; h++)
                 for (int w = 0; w < c->out[1]; w++, yi++)
                     for (size_t j = 0; j < per; j++)
-                        taps(c, pass, &a, n * (size_t)c->C + k / out_per * per + j, k * per + j, yi, (int[2]){h, w});
+                        taps(c, pass, &a, n * (size_t)c->C + k / out_per * per + j, k * per + j, yi,
+                             (int[2]){h, w});
 }
 
 /** [N,C,cells]: adds b to y, or sums y into db. */
@@ -85,7 +87,8 @@ void kl__ref_conv(const kl_graph *g, const kl__values *in, kl__values *out)
     kl__conv c = kl__conv_of(a);
     bool straight = c.pass == KL__CONV_FWD;
     size_t n, n_y;
-    const double *x = in_of(in, "x"), *w = in_of(in, "y.weight"), *b = in_of(in, "y.bias"), *dy = in_of(in, "seed:y");
+    const double *x = in_of(in, "x"), *w = in_of(in, "y.weight"), *b = in_of(in, "y.bias"),
+                 *dy = in_of(in, "seed:y");
     double *y = want_of(out, "y", &n_y);
     size_t channels = (size_t)a->out[0]->desc.shape.dim[1];
     size_t cells = (size_t)(a->out[0]->desc.shape.dim[2] * a->out[0]->desc.shape.dim[3]);
@@ -102,12 +105,13 @@ void kl__ref_conv(const kl_graph *g, const kl__values *in, kl__values *out)
     sum_bias(dy, want_of(out, "y by y.bias", &n), channels, cells, n_y);
 }
 
-/* ---- products ---------------------------------------------------------------------------------------------------- */
+/* ---- products ---- */
 void kl__ref_product(const kl_graph *g, const kl__values *in, kl__values *out)
 {
     kl__product p = kl__product_of(apply_of(g, "y"));
     bool dense = in_of(in, "x") != NULL;
-    const double *a = in_of(in, dense ? "x" : "a"), *b = in_of(in, dense ? "y.weight" : "b"), *dy = in_of(in, "seed:y");
+    const double *a = in_of(in, dense ? "x" : "a"), *b = in_of(in, dense ? "y.weight" : "b"),
+                 *dy = in_of(in, "seed:y");
     size_t n, n_y, M = (size_t)p.m, N = (size_t)p.n, K = (size_t)p.k;
     double *y = want_of(out, "y", &n_y), *da = want_of(out, dense ? "y by x" : "y by a", &n);
     double *db = want_of(out, dense ? "y by y.weight" : "y by b", &n);
@@ -115,7 +119,8 @@ void kl__ref_product(const kl_graph *g, const kl__values *in, kl__values *out)
         for (size_t i = 0; i < M; i++)
             for (size_t j = 0; j < N; j++)
                 for (size_t k = 0; k < K; k++) {
-                    size_t at = s * M * K + (p.ta ? k * M + i : i * K + k), bt = s * K * N + (p.tb ? j * K + k : k * N + j);
+                    size_t at = s * M * K + (p.ta ? k * M + i : i * K + k),
+                           bt = s * K * N + (p.tb ? j * K + k : k * N + j);
                     size_t yt = s * M * N + i * N + j;
                     y[yt] += a[at] * b[bt];
                     da[at] += dy[yt] * b[bt];
@@ -125,7 +130,7 @@ void kl__ref_product(const kl_graph *g, const kl__values *in, kl__values *out)
     sum_bias(dy, want_of(out, "y by y.bias", &n), N, 1, n_y);
 }
 
-/* ---- reductions of x [A,B,C]: sum over A and C, mean over B, largest over C ---------------------------------------- */
+/* ---- reductions of x [A,B,C]: sum over A and C, mean over B, largest over C ---- */
 void kl__ref_reduce(const kl_graph *g, const kl__values *in, kl__values *out)
 {
     const int64_t *d = kl_graph_find((kl_graph *)(uintptr_t)g, "x")->desc.shape.dim;
@@ -133,7 +138,8 @@ void kl__ref_reduce(const kl_graph *g, const kl__values *in, kl__values *out)
     const double *x = in_of(in, "x");
     const double *da = in_of(in, "seed:a"), *dm = in_of(in, "seed:m"), *dh = in_of(in, "seed:h");
     double *a = want_of(out, "a", &n), *m = want_of(out, "m", &n), *h = want_of(out, "h", &n);
-    double *ax = want_of(out, "a by x", &n), *mx = want_of(out, "m by x", &n), *hx = want_of(out, "h by x", &n);
+    double *ax = want_of(out, "a by x", &n), *mx = want_of(out, "m by x", &n),
+           *hx = want_of(out, "h by x", &n);
     for (size_t i = 0; i < A; i++)
         for (size_t j = 0; j < B; j++) {
             size_t row = (i * B + j) * C, best = row;
@@ -150,12 +156,13 @@ void kl__ref_reduce(const kl_graph *g, const kl__values *in, kl__values *out)
         }
 }
 
-/* ---- softmax cross-entropy of x [N,K] with smoothing 0.1 -------------------------------------------------------------- */
+/* ---- softmax cross-entropy of x [N,K] with smoothing 0.1 ---- */
 void kl__ref_xent(const kl_graph *g, const kl__values *in, kl__values *out)
 {
     const int64_t *d = kl_graph_find((kl_graph *)(uintptr_t)g, "x")->desc.shape.dim;
     size_t N = (size_t)d[0], K = (size_t)d[1], n;
-    const double *x = in_of(in, "x"), *label = in_of(in, "label"), *dy = in_of(in, "seed:y"), e = (double)0.1f;
+    const double *x = in_of(in, "x"), *label = in_of(in, "label"), *dy = in_of(in, "seed:y"),
+                 e = (double)0.1f;
     double *y = want_of(out, "y", &n), *dx = want_of(out, "y by x", &n);
     for (size_t i = 0; i < N; i++) {
         const double *r = x + i * K;
@@ -170,7 +177,7 @@ void kl__ref_xent(const kl_graph *g, const kl__values *in, kl__values *out)
     }
 }
 
-/* ---- element-wise: numbers with their derivative ------------------------------------------------------------------------ */
+/* ---- element-wise: numbers with their derivative ---- */
 typedef struct dual {
     double v, d;
 } dual;

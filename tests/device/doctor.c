@@ -1,5 +1,5 @@
-/* The doctor under the troubles that users have: each is named, with what to do, and none harms this process. Children do all
- * OpenCL calls, so the environment can change between visits. */
+/* The doctor under the troubles that users have: each is named, with what to do, and none harms
+ * this process. Children do all OpenCL calls, so the environment can change between visits. */
 #include "device/opencl.h"
 
 #include "base/file.h"
@@ -16,9 +16,11 @@
 
 #include <cmocka.h>
 
-static const char *const variables[] = {"OCL_ICD_VENDORS", "OPENCL_VENDOR_PATH", "OCL_ICD_FILENAMES", "POCL_CACHE_DIR",
-                                        "POCL_MEMORY_LIMIT", "POCL_DEVICES", "KILN_OPENCL_LIB", "KILN_CACHE_DIR",
-                                        "XDG_CACHE_HOME", "HOME"};
+static const char *const variables[] = {"OCL_ICD_VENDORS",   "OPENCL_VENDOR_PATH",
+                                        "OCL_ICD_FILENAMES", "POCL_CACHE_DIR",
+                                        "POCL_MEMORY_LIMIT", "POCL_DEVICES",
+                                        "KILN_OPENCL_LIB",   "KILN_CACHE_DIR",
+                                        "XDG_CACHE_HOME",    "HOME"};
 enum { N_VARIABLES = sizeof variables / sizeof *variables };
 static char *kept[N_VARIABLES];
 
@@ -149,8 +151,11 @@ static void driver_cache_unwritable(void **state)
     setenv("XDG_CACHE_HOME", "/dev/null/cache", 1);
     setenv("HOME", "/dev/null/home", 1);
     visit();
-    assert_non_null(strstr(must("/dev/null/cache/pocl/kcache cannot be written", KL_FINDING_BAD)->fix, "POCL_CACHE_DIR"));
-    assert_non_null(strstr(must("/dev/null/cache/kiln cannot be written", KL_FINDING_NOTE)->fix, "KILN_CACHE_DIR"));
+    assert_non_null(
+        strstr(must("/dev/null/cache/pocl/kcache cannot be written", KL_FINDING_BAD)->fix,
+               "POCL_CACHE_DIR"));
+    assert_non_null(strstr(must("/dev/null/cache/kiln cannot be written", KL_FINDING_NOTE)->fix,
+                           "KILN_CACHE_DIR"));
     unsetenv("XDG_CACHE_HOME");
     visit();
     must("/dev/null/home/.cache/pocl/kcache cannot be written", KL_FINDING_BAD);
@@ -209,7 +214,8 @@ static int remove_folder(void **state)
     return after_each(state);
 }
 
-/* Files that name no library, one that is not there, one that is no driver, and one that kills its host. */
+/* Files that name no library, one that is not there, one that is no driver, and one that kills its
+ * host. */
 static void drivers_that_fail(void **state)
 {
     (void)state;

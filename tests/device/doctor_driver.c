@@ -1,4 +1,5 @@
-/* Driver libraries for the doctor's test: one that kills whoever opens it, one that is no driver. */
+/* Driver libraries for the doctor's test: one that kills whoever opens it, one that is no driver.
+ */
 #include <stdlib.h>
 
 #ifdef CRASHES

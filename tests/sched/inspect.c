@@ -33,7 +33,7 @@ static void ok(kl_status st)
         fail_msg("%s", kl_last_error());
 }
 
-/* ---- ops --------------------------------------------------------------------------------------------------- */
+/* ---- ops ---- */
 static kl_op_info op_info(const char *name)
 {
     kl_op_info o;
@@ -84,7 +84,7 @@ static void ops_are_told_in_full(void **state)
     assert_int_equal(kl_op_list_at(0, NULL), KL_E_ARG);
 }
 
-/* ---- layers ------------------------------------------------------------------------------------------------- */
+/* ---- layers ---- */
 typedef struct expected {
     const char *name;
     int64_t macs;
@@ -104,10 +104,12 @@ static void layers_are(const char *text, const expected *want, size_t n_want)
     assert_int_equal(n, n_want);
     for (size_t i = 0; i < n; i++) {
         const expected *e = &want[i];
-        if (strcmp(l[i].name, e->name) || l[i].macs != e->macs || l[i].receptive[0] != e->field[0] ||
-            l[i].receptive[1] != e->field[1] || l[i].params != e->params || l[i].trainable != e->trainable)
-            fail_msg("layer %s: %lld MACs, field %dx%d, %zu and %zu parameters", l[i].name, (long long)l[i].macs,
-                     l[i].receptive[0], l[i].receptive[1], l[i].params, l[i].trainable);
+        if (strcmp(l[i].name, e->name) || l[i].macs != e->macs ||
+            l[i].receptive[0] != e->field[0] || l[i].receptive[1] != e->field[1] ||
+            l[i].params != e->params || l[i].trainable != e->trainable)
+            fail_msg("layer %s: %lld MACs, field %dx%d, %zu and %zu parameters", l[i].name,
+                     (long long)l[i].macs, l[i].receptive[0], l[i].receptive[1], l[i].params,
+                     l[i].trainable);
     }
     assert_int_equal(l[0].out.dim[0], KL_BATCH);
     memset(l, 0, sizeof l);
@@ -120,7 +122,8 @@ static void layers_are(const char *text, const expected *want, size_t n_want)
     kl_graph_destroy(g);
 }
 
-/* Windows add up along the graph: dilation and strides widen, a transposed convolution narrows the step again. */
+/* Windows add up along the graph: dilation and strides widen, a transposed convolution narrows the
+ * step again. */
 static void layers_of_a_chain(void **state)
 {
     (void)state;
@@ -136,31 +139,37 @@ static void layers_of_a_chain(void **state)
         {"fc", 50, {0, 0}, 60, 60},
         {"xe", 0, {0, 0}, 0, 0},
     };
-    layers_are("x = input(shape=[N,3,32,24])\n"
-               "y = input(shape=[N], dtype=i32)\n"
-               "c1 = conv2d(x, filters=8, kernel=3, pad=same)\n"
-               "r1 = relu(c1)\n"
-               "p1 = maxpool2d(r1, window=2)\n"
-               "c2 = conv2d(p1, filters=16, kernel=3, stride=2, dilation=[2,1], groups=2, no_bias=true)\n"
-               "b2 = batchnorm(c2)\n"
-               "t1 = conv2d_transpose(b2, filters=4, kernel=3, stride=2)\n"
-               "c3 = conv2d(t1, filters=5, kernel=3, pad=same)\n"
-               "ga = global_avgpool(c3)\n"
-               "fc = dense(ga, units=10)\n"
-               "xe = softmax_xent(fc, y)\n"
-               "output loss = xe\n",
-               want, sizeof want / sizeof *want);
+    layers_are(
+        "x = input(shape=[N,3,32,24])\n"
+        "y = input(shape=[N], dtype=i32)\n"
+        "c1 = conv2d(x, filters=8, kernel=3, pad=same)\n"
+        "r1 = relu(c1)\n"
+        "p1 = maxpool2d(r1, window=2)\n"
+        "c2 = conv2d(p1, filters=16, kernel=3, stride=2, dilation=[2,1], groups=2, no_bias=true)\n"
+        "b2 = batchnorm(c2)\n"
+        "t1 = conv2d_transpose(b2, filters=4, kernel=3, stride=2)\n"
+        "c3 = conv2d(t1, filters=5, kernel=3, pad=same)\n"
+        "ga = global_avgpool(c3)\n"
+        "fc = dense(ga, units=10)\n"
+        "xe = softmax_xent(fc, y)\n"
+        "output loss = xe\n",
+        want, sizeof want / sizeof *want);
 }
 
-/* Branches: the widest counts. A reshape sees what its input sees, a reduction over the plane all. Shared weights count once. */
+/* Branches: the widest counts. A reshape sees what its input sees, a reduction over the plane all.
+ * Shared weights count once. */
 static void layers_of_branches(void **state)
 {
     (void)state;
     const expected want[] = {
-        {"a", 9 * 9 * 2 * 2 * 9, {3, 3}, 36, 36}, {"b", 9 * 9 * 2 * 2 * 9, {5, 5}, 0, 0},
-        {"s", 0, {5, 5}, 0, 0},                   {"p", 0, {7, 6}, 0, 0},
-        {"f", 0, {7, 6}, 0, 0},                   {"m", 0, {0, 0}, 0, 0},
-        {"o", 0, {5, 5}, 0, 0},                   {"k", 0, {0, 0}, 0, 0},
+        {"a", 9 * 9 * 2 * 2 * 9, {3, 3}, 36, 36},
+        {"b", 9 * 9 * 2 * 2 * 9, {5, 5}, 0, 0},
+        {"s", 0, {5, 5}, 0, 0},
+        {"p", 0, {7, 6}, 0, 0},
+        {"f", 0, {7, 6}, 0, 0},
+        {"m", 0, {0, 0}, 0, 0},
+        {"o", 0, {5, 5}, 0, 0},
+        {"k", 0, {0, 0}, 0, 0},
     };
     layers_are("x = input(shape=[N,2,9,9])\n"
                "w = param(shape=[2,2,3,3], trainable=true)\n"
@@ -176,7 +185,7 @@ static void layers_of_branches(void **state)
                want, sizeof want / sizeof *want);
 }
 
-/* ---- costs and profiles ---------------------------------------------------------------------------------------- */
+/* ---- costs and profiles ---- */
 static int64_t total_macs(const kl_profile *p)
 {
     int64_t sum = 0;
@@ -243,7 +252,8 @@ static void training_is_profiled(void **state)
     ok(kl_model_profile(m, ctx, N, true, "loss", 2, &p));
     check_rows(&p);
     int64_t forward = N * model_macs(m), first = (int64_t)N * NET_HW * NET_HW * 5 * NET_C * 9;
-    assert_int_equal(total_macs(&p), 3 * forward - first); /* nobody wants the gradient by the image */
+    assert_int_equal(total_macs(&p),
+                     3 * forward - first); /* nobody wants the gradient by the image */
     bool update = false;
     for (size_t i = 0; i < p.n; i++)
         update |= strstr(p.rows[i].name, "adam") != NULL;

@@ -71,15 +71,17 @@ static void all_ok(const kl_gradcheck_row *rows, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!rows[i].ok)
-            fail_msg("%s[%zu]: numeric %.9g, analytic %.9g, error %g", rows[i].param, rows[i].worst_at, rows[i].numeric,
-                     rows[i].analytic, rows[i].worst);
+            fail_msg("%s[%zu]: numeric %.9g, analytic %.9g, error %g", rows[i].param,
+                     rows[i].worst_at, rows[i].numeric, rows[i].analytic, rows[i].worst);
 }
 
-/* Batch statistics, dropout and a sum of two paths; one row per trainable parameter, running statistics left out. */
+/* Batch statistics, dropout and a sum of two paths; one row per trainable parameter, running
+ * statistics left out. */
 static void right_gradients_pass(void **state)
 {
     (void)state;
-    static const char *const names[] = {"c1.weight", "c1.bias", "b1.weight", "b1.bias", "c2.weight", "f1.weight", "f1.bias"};
+    static const char *const names[] = {"c1.weight", "c1.bias",   "b1.weight", "b1.bias",
+                                        "c2.weight", "f1.weight", "f1.bias"};
     kl_graph *g = parsed(cnn);
     kl_gradcheck_row *rows;
     size_t n;
@@ -92,7 +94,8 @@ static void right_gradients_pass(void **state)
         assert_true(rows[i].worst_at < rows[i].count);
     }
     all_ok(rows, n);
-    if (ctx->caps.fp64) { /* the comparison has teeth: gradients are far above the differences found */
+    if (ctx->caps
+            .fp64) { /* the comparison has teeth: gradients are far above the differences found */
         assert_true(rows[5].worst < 1e-5 && rows[5].analytic != 0);
         assert_true(rows[5].numeric != rows[5].analytic);
     }
@@ -132,15 +135,22 @@ static kl_status square_infer(const kl__apply *a, kl__desc *out)
     return KL_OK;
 }
 
-static kl_status wrong_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status wrong_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                            kl_node **dx)
 {
     (void)need;
     dx[0] = kl_mul(g, dy[0], a->in[0]); /* 2 x is right */
     return kl_graph_check(g);
 }
 
-static const kl__op wrong_op = {.name = "wrong_square", .min_in = 1, .max_in = 1, .n_out = 1, .flags = KL__OP_ELEMENTWISE,
-                                .infer = square_infer, .grad = wrong_grad, .formula = "x0 * x0"};
+static const kl__op wrong_op = {.name = "wrong_square",
+                                .min_in = 1,
+                                .max_in = 1,
+                                .n_out = 1,
+                                .flags = KL__OP_ELEMENTWISE,
+                                .infer = square_infer,
+                                .grad = wrong_grad,
+                                .formula = "x0 * x0"};
 
 static void wrong_gradients_do_not(void **state)
 {

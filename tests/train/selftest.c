@@ -69,7 +69,8 @@ static void every_op_is_tested(void **state)
     }
 }
 
-/* A device whose fma is off by one: a product of whole numbers says so, before the fifth case is over. */
+/* A device whose fma is off by one: a product of whole numbers says so, before the fifth case is
+ * over. */
 static void wrong_kernels_fail(void **state)
 {
     (void)state;
@@ -78,7 +79,8 @@ static void wrong_kernels_fail(void **state)
     snprintf(path, sizeof path, "%s/common.cl", dir);
     for (size_t i = 0; i < kl__cl_n_files; i++)
         if (!strcmp(kl__cl_files[i].name, "common.cl"))
-            snprintf(text, sizeof text, "%s\n#define fma(a, b, c) (fma(a, b, c) + (T)1)\n#define mad(a, b, c) fma(a, b, c)\n",
+            snprintf(text, sizeof text,
+                     "%s\n#undef fma\n#define fma(a, b, c) ((a) * (b) + (c) + (T)1)\n",
                      (const char *)kl__cl_files[i].text);
     assert_int_equal(kl__file_write(path, text, strlen(text)), KL_OK);
     kl_ctx *ctx = kl_ctx_create(&(kl_ctx_opts){.kernel_dir = dir, .cache_dir = ""});
@@ -110,7 +112,8 @@ static void stopping_and_arguments(void **state)
 static void comparisons(void **state)
 {
     (void)state;
-    const double want[3] = {1, -2, 2}, near[3] = {1 + 3e-6, -2, 2}, odd[3] = {1, (double)NAN, 2}, zero[3] = {0, 0, 0};
+    const double want[3] = {1, -2, 2}, near[3] = {1 + 3e-6, -2, 2}, odd[3] = {1, (double)NAN, 2},
+                 zero[3] = {0, 0, 0};
     kl__selftest_result r = {.ok = true};
     kl__selftest_compare(&r, "a", want, want, 3, 0, true);
     assert_true(r.ok && r.error == 0);
