@@ -40,7 +40,8 @@ static void account(kl_ctx *ctx, size_t bytes)
 
 kl__mem *kl__mem_create(kl_ctx *ctx, size_t bytes)
 {
-    size_t size = bytes < SMALLEST ? SMALLEST : bytes;
+    bool exact = bytes && ctx->flags & KL_CTX_BARE_BUFFERS;
+    size_t size = bytes < SMALLEST && !exact ? SMALLEST : bytes;
     if (size > ctx->caps.max_alloc) {
         refuse(ctx, bytes, "more than one buffer may have");
         return NULL;

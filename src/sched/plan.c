@@ -148,15 +148,16 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     size_t align = caps->align_bytes > 256 ? caps->align_bytes : 256;
     p->ctx = ctx;
     p->graph = graph;
-    p->debug = (kl__ctx_flags(ctx) & KL_CTX_DEBUG_BUFFERS) != 0;
+    p->debug = (kl__ctx_flags(ctx) & (KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS)) != 0;
     p->sync = p->debug || (kl__ctx_flags(ctx) & KL_CTX_SYNC) != 0;
     if (opts->step)
         p->step = kl__mem_retain(opts->step);
     else
         st = own_step_block(p);
-    if (st == KL_OK && !opts->no_fuse && !p->debug)
+    bool whole = opts->no_fuse || (kl__ctx_flags(ctx) & KL_CTX_DEBUG_BUFFERS);
+    if (st == KL_OK && !whole)
         st = kl__graph_fold(graph, ctx);
-    if (st == KL_OK && !opts->no_fuse && !p->debug)
+    if (st == KL_OK && !whole)
         st = kl__graph_fuse(graph);
     if (st == KL_OK)
         st = kl__graph_layouts(graph, caps, opts->force);

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Runs the cases of `kernels` and the bugs of planted.cl under Oclgrind, two at a time, and reads its log: its exit status is
+always 0. A case passes with no report; a planted bug passes with the report it is made for; at the end every kernel of cl/ must
+have been launched.
+
+usage: run.py KERNELS PLANTED SOURCE_ROOT [-v WIDTH] [CASE ...]"""
+import concurrent.futures as futures
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ICD = '/usr/lib/oclgrind/liboclgrind-rt-icd.so'
+CASE_SECONDS = 400
+WIDTHS = {'4': None, '8': ['conv_same', 'conv_stride', 'conv_first', 'conv_groups', 'matmul', 'matmul_tatb', 'dense', 'maxpool',
+                           'avgpool', 'maxpool_c', 'avgpool_c', 'batchnorm', 'batchnorm_cols', 'softmax_cols', 'xent', 'dropout',
+                           'sum_mixed', 'reorder0', 'reorder1', 'unary', 'adam']}
+
+# Oclgrind's check of uninitialised memory does not know LLVM's `freeze`: these cases run with the other checks only.
+FREEZE = {}
+
+# Kernels that no case launches, with the reason.
+NOT_LAUNCHED = {}
+
+PLANTED = {
+    'planted_nothing': None,
+    'planted_global_bounds': r'Invalid write of size 4 at global',
+    'planted_read_bounds': r'Invalid read of size 4 at global',
+    'planted_local_bounds': r'Invalid read of size 4 at local',
+    'planted_local_race': r'data race at local',
+    'planted_group_race': r'data race at global',
+    'planted_uninitialised': r'[Uu]ninitiali[sz]ed',
+    'planted_barrier': r'[Bb]arrier divergence|[Dd]iverge',
+    'planted_misaligned': r'[Mm]isaligned|[Uu]naligned|alignment',
+}
+
+
+def env(log, width, uninitialised=True):
+    e = {k: v for k, v in os.environ.items() if not k.startswith(('KILN_', 'OCLGRIND_', 'OCL_ICD', 'OPENCL_'))}
+    e.update(OCL_ICD_VENDORS=ICD, OCLGRIND_LOG=log, OCLGRIND_DATA_RACES='1', OCLGRIND_CHECK_API='1', OCLGRIND_MAX_ERRORS='20',
+             OCLGRIND_LOCAL_MEM_SIZE='2097152', OCLGRIND_BUILD_OPTIONS='-cl-opt-disable', OCLGRIND_NUM_THREADS='1', KILN_VECTOR=width)
+    if uninitialised:
+        e['OCLGRIND_UNINITIALIZED'] = '1'
+    return e
+
+
+def play(command, width, uninitialised=True):
+    """(what went wrong or '', log, output, seconds)"""
+    with tempfile.TemporaryDirectory() as folder:
+        log = os.path.join(folder, 'log')
+        start = time.monotonic()
+        try:
+            r = subprocess.run(command, env=env(log, width, uninitialised), capture_output=True, text=True, timeout=CASE_SECONDS)
+            wrong = '' if r.returncode == 0 else f'exit status {r.returncode}: {r.stderr.strip()[-600:]}'
+            out = r.stdout
+            if not wrong and not out.rstrip().endswith('done'):
+                wrong = 'ended before its end'
+        except subprocess.TimeoutExpired as e:
+            wrong, out = f'more than {CASE_SECONDS} s', (e.stdout or b'').decode()
+        text = open(log, errors='replace').read() if os.path.exists(log) else ''
+        return wrong, text, out, time.monotonic() - start
+
+
+def first_report(log):
+    return ' / '.join(line.strip() for line in log.split('\n') if line.strip())[:700]
+
+
+def run_case(kernels, name, width):
+    wrong, log, out, seconds = play([kernels, name], width, name not in FREEZE)
+    if not wrong and 'Oclgrind' not in out:
+        wrong = f'ran on another device: {out.splitlines()[0] if out else ""}'
+    if not wrong and log.strip():
+        wrong = first_report(log)
+    launched = set(re.findall(r'^kernel (\w+)$', out, re.M))
+    return f'{name}, width {width}', wrong, launched, seconds
+
+
+def run_planted(planted, folder, name):
+    wrong, log, _, seconds = play([planted, folder, name], '4')
+    want = PLANTED[name]
+    if want is None:
+        wrong = wrong or first_report(log)
+    elif re.search(want, log):
+        wrong = ''
+    else:
+        wrong = f'not reported ({wrong or first_report(log) or "nothing was"})'
+    return name, wrong, set(), seconds
+
+
+def all_kernels(root):
+    """Names of all kernels in cl/, as the preprocessor leaves them: some are pasted."""
+    names = set()
+    compiler = next(c for c in ('cc', 'gcc', 'clang') if shutil.which(c))
+    for path in sorted(glob.glob(os.path.join(root, 'cl', '*.cl'))):
+        text = subprocess.run([compiler, '-E', '-P', '-x', 'c', '-I', os.path.join(root, 'cl'), path], capture_output=True, text=True,
+                              check=True).stdout
+        names |= set(re.findall(r'\b(?:__)?kernel\b(?:\s+__attribute__\s*\(\(.*?\)\)\s*)?\s+void\s+(\w+)\s*\(', text, re.S))
+    return names
+
+
+def main():
+    kernels, planted, root, *rest = sys.argv[1:]
+    if not os.path.exists(ICD):
+        print(f'skipped: {ICD} is not installed (Debian: oclgrind)')
+        return 77
+    widths = dict(WIDTHS)
+    if rest[:1] == ['-v']:
+        widths, rest = {rest[1]: None}, rest[2:]
+    cases = subprocess.run([kernels, 'list'], capture_output=True, text=True, check=True).stdout.split()
+    passed, failed, launched = 0, 0, set()
+    with futures.ThreadPoolExecutor(2) as pool:
+        jobs = []
+        for width, names in widths.items():
+            chosen = rest or names or cases
+            jobs += [pool.submit(run_case, kernels, n, width) for n in sorted(chosen, key=lambda n: not n.startswith('step'))]
+        if not rest:
+            jobs += [pool.submit(run_planted, planted, os.path.join(root, 'tests', 'oclgrind'), n) for n in PLANTED]
+        for job in jobs:
+            name, wrong, names, seconds = job.result()
+            launched |= names
+            passed, failed = passed + (not wrong), failed + bool(wrong)
+            print(f'[{"  FAILED  " if wrong else "       OK "}] {name} ({seconds:.1f} s){": " + wrong if wrong else ""}', flush=True)
+    if not rest:
+        missing = sorted(all_kernels(root) - launched - set(NOT_LAUNCHED))
+        passed, failed = passed + (not missing), failed + bool(missing)
+        print(f'[{"  FAILED  " if missing else "       OK "}] every kernel of cl/ was launched{": not " + ", ".join(missing) if missing else ""}')
+    print(f'{passed} passed, {failed} failed')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
