@@ -54,6 +54,10 @@ typedef struct kl_augment {
 } kl_augment;
 KL_API void kl_dataset_set_augment(kl_dataset *d, const kl_augment *a);
 
+/** One PNG or JPEG as a data set of pictures gives it before normalisation: numbers 0..1 in dst [channels, height, width],
+ *  channels 1 (grey) or 3 (RGB), resized (bilinear; averaged where it shrinks). */
+KL_API kl_status kl_image_load(const char *path, int channels, int height, int width, float *dst);
+
 /* ---- loader: batches made by threads ahead of use -------------------------------------------------------------------- */
 typedef struct kl_loader kl_loader;
 typedef struct kl_loader_opts {

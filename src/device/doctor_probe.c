@@ -103,11 +103,10 @@ typedef struct probe {
     uint32_t in[N], out[N];
 } probe;
 
-static kl_status launch(probe *p, kl__seq *s, const char *kernel, const kl__arg *args, int n, size_t global, size_t local)
+static kl_status launch(kl__seq *s, const char *kernel, const kl__arg *args, int n, size_t global, size_t local)
 {
     kl__launch l = {.file = "selfprobe.cl", .kernel = kernel, .label = "probe", .n_args = n, .dims = 1,
                     .global = {global, 1, 1}, .local = {local, 1, 1}, .local_bytes = local * sizeof(uint32_t)};
-    (void)p;
     memcpy(l.arg, args, (size_t)n * sizeof *args);
     return kl__seq_kernel(s, &l);
 }
@@ -128,7 +127,7 @@ static kl_status run(probe *p, const char *kernel, size_t local, int n_args)
     kl__mem *x = kl__mem_create(p->ctx, sizeof p->in), *y = x ? kl__mem_create(p->ctx, sizeof p->out) : NULL;
     kl__seq *s = y ? kl__seq_create(p->ctx) : NULL;
     kl__arg args[3] = {span_arg(x, 4), span_arg(y, 4), u32_arg(N)};
-    kl_status st = s ? launch(p, s, kernel, args, n_args, N, local) : kl__last_status();
+    kl_status st = s ? launch(s, kernel, args, n_args, N, local) : kl__last_status();
     if (st == KL_OK)
         st = kl__lane_write(p->lane, (kl__span){x, 0}, p->in, sizeof p->in, NULL);
     if (st == KL_OK)
@@ -179,7 +178,7 @@ static kl_status stream(probe *p, kl__mem *x, kl__mem *y, size_t bytes, double *
     static const uint32_t zero;
     kl__seq *s = kl__seq_create(p->ctx);
     kl__arg args[4] = {span_arg(x, 16), span_arg(y, 16), u32_arg(n), u32_arg(PER_ITEM)};
-    kl_status st = s ? launch(p, s, "selfprobe_stream", args, 4, (n + PER_ITEM - 1) / PER_ITEM, 0) : kl__last_status();
+    kl_status st = s ? launch(s, "selfprobe_stream", args, 4, (n + PER_ITEM - 1) / PER_ITEM, 0) : kl__last_status();
     if (st == KL_OK)
         st = kl__lane_fill(p->lane, (kl__span){x, 0}, &zero, 4, bytes);
     *seconds = 1e30;

@@ -155,6 +155,8 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     else
         st = own_step_block(p);
     if (st == KL_OK && !opts->no_fuse && !p->debug)
+        st = kl__graph_fold(graph, ctx);
+    if (st == KL_OK && !opts->no_fuse && !p->debug)
         st = kl__graph_fuse(graph);
     if (st == KL_OK)
         st = kl__graph_layouts(graph, caps, opts->force);
