@@ -63,6 +63,7 @@ typedef struct kl_ctx_stats {
     double build_seconds;
     uint64_t live_buffers, live_bytes, peak_bytes; /* device memory held through this context */
     uint64_t launches, creates;                    /* kernels enqueued; clCreate* calls */
+    uint64_t pooled_bytes;                         /* released and kept for reuse; not in live_bytes */
 } kl_ctx_stats;
 KL_API void kl_ctx_stats_get(const kl_ctx *ctx, kl_ctx_stats *out);
 

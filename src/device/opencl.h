@@ -47,7 +47,8 @@ kl_ctx *kl__ctx_wrap(cl_context context, cl_device_id device, cl_command_queue q
 cl_context kl__ctx_cl(const kl_ctx *ctx);
 cl_command_queue kl__lane_cl(const kl__lane *lane);
 kl__mem *kl__mem_wrap(kl_ctx *ctx, cl_mem mem);
-cl_mem kl__mem_cl(const kl__mem *mem);
+/** From now on the buffer is never reused for another: the caller may keep it, or use it in queues of its own. */
+cl_mem kl__mem_cl(kl__mem *mem);
 static inline cl_event kl__event_cl(kl__event e)
 {
     return (cl_event)e.h;

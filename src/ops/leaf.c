@@ -78,6 +78,8 @@ kl_node *kl_constant(kl_graph *g, const char *name, kl_dtype dtype, kl_shape sha
     if (n < 0 || (n > 0 && !data))
         return kl__graph_fail(g, KL_E_ARG, "constant \"%s\": %s", name ? name : "",
                               n < 0 ? "its shape must be known and fit in memory" : "data is NULL");
+    if (!kl__desc_legal(&(kl__desc){.dtype = dtype, .shape = shape})) /* before its data is copied */
+        return kl__graph_fail(g, KL_E_SHAPE, "constant \"%s\": %s", name ? name : "", kl_last_error());
     l.bytes = (size_t)n * kl_dtype_size(dtype);
     void *copy = kl__graph_alloc(g, l.bytes + 1);
     if (!copy)

@@ -54,7 +54,7 @@ kl_status kl__debug_arena(kl__plan *p)
     return st;
 }
 
-static kl_status check_guard(kl__plan *p, kl__lane *lane, const kl__apply *a, const char *what, size_t i)
+static kl_status check_guard(kl__plan *p, kl__lane *lane, const kl__apply *a, const char *name, size_t i)
 {
     static const char *const side[2] = {"before", "behind"};
     uint32_t band[KL__GUARD_BYTES / 4];
@@ -65,8 +65,9 @@ static kl_status check_guard(kl__plan *p, kl__lane *lane, const kl__apply *a, co
         kl_status st = kl__lane_read(lane, at, band, sizeof band, NULL);
         for (size_t j = 0; st == KL_OK && j < sizeof band / 4; j++)
             if (band[j] != POISON)
-                st = kl__fail(KL_E_DEVICE, "%s \"%s\" (%s) wrote %s its output \"%s\"", a->op->name, a->name,
-                              a->variant ? a->variant->name : "", side[k], what);
+                st = kl__fail(KL_E_DEVICE, "%s \"%s\" (%s) wrote %s its %s%s%s", a->op->name, a->name,
+                              a->variant ? a->variant->name : "", side[k], name ? "output \"" : "scratch memory",
+                              name ? name : "", name ? "\"" : "");
         if (st != KL_OK)
             return st;
     }
@@ -129,7 +130,7 @@ static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite)
                 st = check_guard(p, lane, a, a->out[k]->name, a->out[k]->id);
         }
         if (st == KL_OK && p->debug)
-            st = check_guard(p, lane, a, "scratch", g->n_nodes + i);
+            st = check_guard(p, lane, a, NULL, g->n_nodes + i);
         if (st != KL_OK)
             return st;
     }

@@ -154,6 +154,7 @@ void kl__stepper_destroy(kl__stepper *s)
 {
     if (!s)
         return;
+    kl__lane_finish(kl__ctx_lane(s->ctx, KL__UPLOAD)); /* a step that failed left it reading our copies */
     kl__lane_finish(kl__ctx_lane(s->ctx, KL__COMPUTE));
     for (int i = 0; i < KL__RING; i++)
         kl__event_release(&s->ring[i].done);

@@ -85,8 +85,8 @@ static void a_step_only_enqueues(void **state)
     assert_int_equal(allocs, 0);
     assert_int_equal(fault_cl_creates() - creates, 0);
     assert_int_equal(fault_cl_calls("clFinish") - finishes, 0);
-    /* results, and the ring's entry */
-    assert_true(fault_cl_calls("clWaitForEvents") - waits <= 2 * STEPS);
+    /* results (two came from before), and the ring's entry */
+    assert_true(fault_cl_calls("clWaitForEvents") - waits <= 2 * STEPS + 2);
     kl_trainer_destroy(tr);
     kl_model_destroy(m);
     kl_ctx_destroy(c);

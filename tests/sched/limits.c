@@ -1,0 +1,2 @@
+#include "nets.h"
+int main(void){return 0;}
