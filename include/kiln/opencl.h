@@ -37,6 +37,9 @@ KL_API kl_status kl_model_enqueue(kl_model *m, kl_ctx *ctx, const kl_bind *binds
 KL_API kl_status kl_trainer_enqueue(kl_trainer *tr, const kl_bind *binds, size_t n_binds, cl_uint n_wait,
                                     const cl_event *wait, cl_event *done);
 
+/** The event that ends a ticket's pass, borrowed from the ticket; NULL where the pass could not be queued. */
+KL_API cl_event kl_ticket_cl_event(const kl_ticket *t);
+
 #ifdef __cplusplus
 }
 #endif

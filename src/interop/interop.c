@@ -91,6 +91,11 @@ kl_status kl_model_enqueue(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_
     return st == KL_OK ? kl__lane_flush(kl__ctx_lane(ctx, KL__COMPUTE)) : st;
 }
 
+cl_event kl_ticket_cl_event(const kl_ticket *t)
+{
+    return t ? kl__event_cl(kl__ticket_event(t)) : NULL;
+}
+
 kl_status kl_trainer_enqueue(kl_trainer *tr, const kl_bind *binds, size_t n_binds, cl_uint n_wait, const cl_event *wait,
                              cl_event *done)
 {

@@ -67,5 +67,7 @@ const kl_bind *kl__bind_find(const kl_bind *binds, size_t n, const char *name);
  *  the end of all. Host inputs are copied before it returns. */
 kl_status kl__model_pass(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n, kl__event *done);
 void kl__infer_plans_destroy(kl__infer_plan *p);
+/** The end of a ticket's pass, borrowed; none where it could not be queued. */
+kl__event kl__ticket_event(const kl_ticket *t);
 
 #endif

@@ -73,6 +73,11 @@ kl_status kl_ticket_wait(kl_ticket *t)
     return t->status;
 }
 
+kl__event kl__ticket_event(const kl_ticket *t)
+{
+    return t->done;
+}
+
 bool kl_ticket_done(kl_ticket *t)
 {
     return !t || t->ended || kl__event_poll(t->ctx, t->done) != 1;

@@ -124,6 +124,14 @@ static void chained(cl_command_queue_properties props)
         cl->clReleaseEvent(made);
         cl->clReleaseEvent(done);
     }
+    kl_queue *q = kl_queue_create(&c, 1); /* a ticket's event is one the host can wait for, too */
+    kl_ticket *ticket = NULL;
+    assert_int_equal(kl_queue_submit(q, &(kl_pass){m, binds, 2}, &ticket), KL_OK);
+    cl_event end = kl_ticket_cl_event(ticket);
+    assert_int_equal(cl->clWaitForEvents(1, &end), 0);
+    assert_true(kl_ticket_done(ticket));
+    kl_ticket_release(ticket);
+    kl_queue_destroy(q);
     kl_model_destroy(m);
     kl_tensor_release(x);
     kl_tensor_release(y);

@@ -22,7 +22,7 @@ TOP = set('''include src cl tests tools meson.build README.md LICENSE .ci .clang
 .gitattributes .editorconfig .git'''.split())
 VENDORS = re.compile(r'(?<![a-z])(nvidia|cuda|geforce|amd|radeon|intel|pocl|mesa|rusticl|clover|llvmpipe|adreno|'
                      r'qualcomm|mali|oclgrind)(?![a-z])', re.I)
-VENDORS_IN = {'src/device/quirks.c', 'src/device/env.c'}
+VENDORS_IN = {'src/device/quirks.c', 'src/device/env.c', 'tools/driver_cache.c'}
 # Not a vendor's name: advice on what package to install, and an extension's name, which is a capability.
 PACKAGE = re.compile(r'pocl-opencl-icd|mesa-opencl-icd|intel-opencl-icd|cl_[a-z]+_\w+')
 

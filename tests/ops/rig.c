@@ -199,6 +199,18 @@ static void compare(const rig_case *c, const char *variant, int w, int out, cons
                  sqrt(num / den), c->tol.k);
 }
 
+static void inputs_as_they_were(const rig_case *c, kl_ctx *ctx, const field *in, kl__mem *const *mem,
+                                const char *force)
+{
+    for (int i = 0; i < c->n_in && !(c->op->flags & (KL__OP_STATE | KL__OP_VIEW)); i++) {
+        void *after = need(calloc(in[i].bytes + 8, 1));
+        read_span(ctx, (kl__span){mem[i], 0}, after, in[i].bytes);
+        if (memcmp(after, in[i].raw, in[i].bytes) != 0)
+            fail_msg("%s: %s: input %d was changed", c->name, force, i);
+        free(after);
+    }
+}
+
 static void run_variant(const rig_case *c, const char *variant, int w)
 {
     kl_ctx *ctx = context(w);
@@ -236,13 +248,7 @@ static void run_variant(const rig_case *c, const char *variant, int w)
             if (run && memcmp(raw[0][k], raw[1][k], bytes) != 0)
                 fail_msg("%s: %s: a second run gives other bits", c->name, force);
         }
-        for (int i = 0; i < c->n_in && !(c->op->flags & (KL__OP_STATE | KL__OP_VIEW)); i++) {
-            void *after = need(calloc(in[i].bytes + 8, 1));
-            read_span(ctx, (kl__span){mem[i], 0}, after, in[i].bytes);
-            if (memcmp(after, in[i].raw, in[i].bytes) != 0)
-                fail_msg("%s: %s: input %d was changed", c->name, force, i);
-            free(after);
-        }
+        inputs_as_they_were(c, ctx, in, mem, force);
     }
     const double *dv[MAX_IO], *da[MAX_IO];
     double *ref[MAX_IO], *bound[MAX_IO];
