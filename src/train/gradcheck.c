@@ -1,6 +1,5 @@
-/* Gradients against differences: the loss of a small random batch, moved one parameter at a time.
- * The training form is used throughout, and one step block, so that dropout masks and batch
- * statistics are those that the analytic gradient saw. */
+/* Gradients against differences: the loss of a small random batch, moved one parameter at a time. The training form is used
+ * throughout, and one step block, so that dropout masks and batch statistics are those that the analytic gradient saw. */
 #include "sched/random.h"
 #include "sched/stepper.h"
 
@@ -14,8 +13,8 @@
 #include <string.h>
 
 enum { DEFAULT_PER_PARAM = 20, MAX_INPUTS = 64 };
-/** Of the step: a kink of relu or a tie of max pooling lies inside one, seldom inside all; a wrong
- * gradient is wrong with each of them. */
+/** Of the step: a kink of relu or a tie of max pooling lies inside one, seldom inside all; a wrong gradient is wrong with
+ *  each of them. */
 static const double step_factors[] = {1, 0.5, 0.125, 4};
 enum { N_STEPS = sizeof step_factors / sizeof *step_factors };
 
@@ -26,14 +25,14 @@ typedef struct check {
     kl__replica *replica;
     kl__random data;
     kl__mem *inputs[MAX_INPUTS], *block;
-    kl__plan *both, *loss;               /* forward and backward; forward alone */
-    size_t real;                         /* bytes */
+    kl__plan *both, *loss; /* forward and backward; forward alone */
+    size_t real;           /* bytes */
     double step, bound, weight, largest; /* weight: the loss is a sum over it */
     int per_param;
     uint64_t seed;
 } check;
 
-/* ---- plans ------------------------------------------------------------------------------ */
+/* ---- plans ------------------------------------------------------------------------------------------------ */
 static kl__mem *input_mem(check *c, const char *name)
 {
     for (size_t i = 0; i < c->data.n; i++)
@@ -46,9 +45,7 @@ static kl_status upload_inputs(check *c)
 {
     kl_status st = KL_OK;
     if (c->data.n > MAX_INPUTS)
-        return kl__fail(KL_E_UNSUPPORTED,
-                        "gradcheck: a graph of %zu inputs; at most %d are possible", c->data.n,
-                        MAX_INPUTS);
+        return kl__fail(KL_E_UNSUPPORTED, "gradcheck: a graph of %zu inputs; at most %d are possible", c->data.n, MAX_INPUTS);
     for (size_t i = 0; st == KL_OK && i < c->data.n; i++) {
         const kl_bind *b = &c->data.binds[i];
         if (!(c->inputs[i] = kl__mem_create(c->ctx, b->host_bytes)))
@@ -84,8 +81,7 @@ static kl__plan *make_plan(check *c, int64_t batch, const char *loss, bool gradi
     return p;
 }
 
-/** All parameters a little off their initial values: zeros put relu on its kink and make symmetric
- * units alike. */
+/** All parameters a little off their initial values: zeros put relu on its kink and make symmetric units alike. */
 static kl_status shake(check *c)
 {
     kl_status st = KL_OK;
@@ -117,8 +113,7 @@ static kl_status prepare(check *c, const kl_graph *g, const char *loss, int64_t 
     c->bound = wide ? 1e-5 : 2e-2;
     c->real = wide ? 8 : 4;
     c->lane = kl__ctx_lane(c->ctx, KL__COMPUTE);
-    c->model =
-        kl_model_create(g, &(kl_model_opts){.compute = wide ? KL_F64 : KL_F32, .seed = c->seed});
+    c->model = kl_model_create(g, &(kl_model_opts){.compute = wide ? KL_F64 : KL_F32, .seed = c->seed});
     if (!c->model)
         return kl__last_status();
     kl_status st = shake(c);
@@ -131,8 +126,7 @@ static kl_status prepare(check *c, const kl_graph *g, const char *loss, int64_t 
     if (st == KL_OK)
         st = kl__lane_write(c->lane, (kl__span){c->block, 0}, words, sizeof words, NULL);
     kl__lock(&c->model->lock);
-    if (st == KL_OK && !((c->replica = kl__replica_get(c->model, c->ctx)) &&
-                         (c->both = make_plan(c, batch, loss, true)) &&
+    if (st == KL_OK && !((c->replica = kl__replica_get(c->model, c->ctx)) && (c->both = make_plan(c, batch, loss, true)) &&
                          (c->loss = make_plan(c, batch, loss, false))))
         st = kl__last_status();
     kl__unlock(&c->model->lock);
@@ -151,7 +145,7 @@ static void finish(check *c)
     kl_model_destroy(c->model);
 }
 
-/* ---- numbers on the device -------------------------------------------------------------- */
+/* ---- numbers on the device --------------------------------------------------------------------------------- */
 static kl_status get(check *c, kl__span at, double *v, size_t n)
 {
     if (c->real == sizeof(double))
@@ -167,8 +161,7 @@ static kl_status get(check *c, kl__span at, double *v, size_t n)
 static kl_status put(check *c, kl__span at, double v)
 {
     float f = (float)v;
-    return kl__lane_write(c->lane, at, c->real == sizeof v ? (const void *)&v : (const void *)&f,
-                          c->real, NULL);
+    return kl__lane_write(c->lane, at, c->real == sizeof v ? (const void *)&v : (const void *)&f, c->real, NULL);
 }
 
 static kl_status output(check *c, const kl__plan *p, const char *name, double *v, size_t n)
@@ -189,7 +182,7 @@ static kl_status loss_at(check *c, kl__span at, double v, double *loss)
     return st;
 }
 
-/* ---- one number, one parameter ---------------------------------------------------------- */
+/* ---- one number, one parameter ------------------------------------------------------------------------------- */
 static double distance(const check *c, double numeric, double analytic)
 {
     double scale = fmax(1e-8, fmax(fabs(numeric) + fabs(analytic), 1e-3 * c->largest));
@@ -209,8 +202,7 @@ static kl_status try_one(check *c, kl__span at, double analytic, double *numeric
         if (st == KL_OK)
             st = loss_at(c, at, w - h, &down);
         /* in f32 the step that was taken is not quite the one that was meant */
-        double taken = c->real == sizeof w ? (w + h) - (w - h)
-                                           : (double)(float)(w + h) - (double)(float)(w - h);
+        double taken = c->real == sizeof w ? (w + h) - (w - h) : (double)(float)(w + h) - (double)(float)(w - h);
         double d = (up - down) / taken, e = distance(c, d, analytic);
         if (st == KL_OK && (i == 0 || e < *error)) {
             *numeric = d;
@@ -230,8 +222,7 @@ static size_t pick(const check *c, const kl__param *p, size_t k, size_t tried)
     return first + kl__rng_below(kl__rng_of(c->seed, p->name, 2), k, (uint32_t)(end - first));
 }
 
-static kl_status check_param(check *c, const kl__param *p, const double *analytic,
-                             kl_gradcheck_row *row)
+static kl_status check_param(check *c, const kl__param *p, const double *analytic, kl_gradcheck_row *row)
 {
     size_t tried = p->count < (size_t)c->per_param ? p->count : (size_t)c->per_param;
     kl_status st = KL_OK;
@@ -240,8 +231,7 @@ static kl_status check_param(check *c, const kl__param *p, const double *analyti
     for (size_t k = 0; st == KL_OK && k < tried; k++) {
         size_t i = pick(c, p, k, tried);
         double numeric = 0, error = 0;
-        st = try_one(c, (kl__span){c->replica->params, (p->offset + i) * c->real}, analytic[i],
-                     &numeric, &error);
+        st = try_one(c, (kl__span){c->replica->params, (p->offset + i) * c->real}, analytic[i], &numeric, &error);
         if (st == KL_OK && error > row->worst) {
             row->worst = error;
             row->worst_at = i;
@@ -255,9 +245,8 @@ static kl_status check_param(check *c, const kl__param *p, const double *analyti
     return st;
 }
 
-/* ---- all of them ------------------------------------------------------------------------ */
-/** Gradients of the mean loss into g[offset of each parameter]; 0 where the loss does not depend on
- * it. */
+/* ---- all of them ---------------------------------------------------------------------------------------------- */
+/** Gradients of the mean loss into g[offset of each parameter]; 0 where the loss does not depend on it. */
 static kl_status analytic(check *c, double *g)
 {
     kl_status st = kl__plan_run(c->both, c->lane);
@@ -296,22 +285,15 @@ static kl_status check_all(check *c, kl_gradcheck_row **rows, size_t *n)
     return st;
 }
 
-kl_status kl_gradcheck(const kl_graph *g, kl_ctx *ctx, const char *loss, int64_t batch,
-                       int per_param, uint64_t seed, kl_gradcheck_row **rows, size_t *n)
+kl_status kl_gradcheck(const kl_graph *g, kl_ctx *ctx, const char *loss, int64_t batch, int per_param, uint64_t seed,
+                       kl_gradcheck_row **rows, size_t *n)
 {
     if (!g || !ctx || !loss || !rows || !n)
-        return kl__fail(KL_E_ARG, "kl_gradcheck: %s is NULL",
-                        !g      ? "graph"
-                        : !ctx  ? "context"
-                        : !loss ? "loss"
-                        : rows  ? "n"
-                                : "rows");
+        return kl__fail(KL_E_ARG, "kl_gradcheck: %s is NULL", !g ? "graph" : !ctx ? "context" : !loss ? "loss" : rows ? "n" : "rows");
     *rows = NULL;
     *n = 0;
     if (batch < 1 || per_param < 0)
-        return kl__fail(KL_E_ARG,
-                        "kl_gradcheck: a batch of %lld samples, %d numbers of each parameter; at "
-                        "least 1, and 0",
+        return kl__fail(KL_E_ARG, "kl_gradcheck: a batch of %lld samples, %d numbers of each parameter; at least 1, and 0",
                         (long long)batch, per_param);
     if (kl_graph_check(g) != KL_OK)
         return kl__last_status();

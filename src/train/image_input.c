@@ -11,8 +11,7 @@ kl_status kl_image_load(const char *path, int channels, int height, int width, f
         return kl__fail(KL_E_ARG, "kl_image_load: %s is NULL", path ? "dst" : "path");
     }
     if ((channels != 1 && channels != 3) || height < 1 || width < 1) {
-        return kl__fail(KL_E_ARG,
-                        "%s: a picture of %d channels, %d rows and %d columns; channels are 1 or 3",
+        return kl__fail(KL_E_ARG, "%s: a picture of %d channels, %d rows and %d columns; channels are 1 or 3",
                         path, channels, height, width);
     }
     kl_status s = kl__image_read(path, channels, 0, &file);
