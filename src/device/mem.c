@@ -72,7 +72,7 @@ kl__mem *kl__mem_create(kl_ctx *ctx, size_t bytes)
         refuse(ctx, bytes, "more than one buffer may have");
         return NULL;
     }
-    if ((m = kl__pool_take(ctx, size)))
+    if (!exact && (m = kl__pool_take(ctx, size)))
         return give_out(m, bytes);
     if (full(ctx, size) && (!kl__pool_trim(ctx) || full(ctx, size))) {
         refuse(ctx, bytes, "the device is full");
