@@ -97,7 +97,7 @@ static kl_status check_numbers(kl__lane *lane, const kl__apply *a, const kl_node
 }
 
 /** An input that is bad is not its first reader's fault. */
-static kl_status check_inputs(kl__plan *p, kl__lane *lane)
+static kl_status check_inputs(kl__plan *p, kl__lane *lane, bool infinite)
 {
     for (size_t i = 0; i < p->graph->n_nodes; i++) {
         kl_node *x = p->graph->nodes[i];
@@ -106,7 +106,7 @@ static kl_status check_inputs(kl__plan *p, kl__lane *lane)
             continue;
         kl__place was = x->place;
         x->place = (kl__place){KL__AT_SPAN, span, 0};
-        kl_status st = check_numbers(lane, x->by, x, true);
+        kl_status st = check_numbers(lane, x->by, x, infinite);
         x->place = was;
         if (st != KL_OK)
             return st;
@@ -117,11 +117,12 @@ static kl_status check_inputs(kl__plan *p, kl__lane *lane)
 static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite)
 {
     kl_graph *g = p->graph;
-    for (size_t i = 0; i < g->n_applies; i++) {
+    kl_status st = check_inputs(p, lane, infinite);
+    for (size_t i = 0; st == KL_OK && i < g->n_applies; i++) {
         const kl__apply *a = g->applies[i];
         if (p->first_step[i] == p->first_step[i + 1])
             continue;
-        kl_status st = kl__seq_run(p->seq, lane, p->first_step[i], p->first_step[i + 1]);
+        st = kl__seq_run(p->seq, lane, p->first_step[i], p->first_step[i + 1]);
         if (st == KL_OK)
             st = kl__lane_finish(lane);
         for (int k = 0; st == KL_OK && k < a->n_out; k++) {
@@ -131,10 +132,8 @@ static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite)
         }
         if (st == KL_OK && p->debug)
             st = check_guard(p, lane, a, NULL, g->n_nodes + i);
-        if (st != KL_OK)
-            return st;
     }
-    return kl__seq_run(p->seq, lane, p->first_step[g->n_applies], kl__seq_count(p->seq));
+    return st != KL_OK ? st : kl__seq_run(p->seq, lane, p->first_step[g->n_applies], kl__seq_count(p->seq));
 }
 
 kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
@@ -144,6 +143,5 @@ kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
 
 kl_status kl__debug_find(kl__plan *p, kl__lane *lane)
 {
-    kl_status st = check_inputs(p, lane);
-    return st == KL_OK ? run_checked(p, lane, true) : st;
+    return run_checked(p, lane, true);
 }

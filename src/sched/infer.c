@@ -88,7 +88,7 @@ static kl_status bind_input(kl__infer_plan *p, int slot, const kl_bind *b, kl__l
         span = b->tensor->span;
     } else {
         if (!p->staging[slot] && !(p->staging[slot] = kl__mem_create(kl__lane_ctx(lane), bytes)))
-            return kl__last_status();
+            return kl__fail_in(kl__last_status(), "input \"%s\"", x->name);
         span.mem = p->staging[slot];
         /* on the compute lane: the pass before may still read the staging buffer */
         kl_status st = bytes ? kl__lane_write(lane, span, b->host, bytes, NULL) : KL_OK;

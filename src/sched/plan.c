@@ -85,7 +85,7 @@ static kl_status make_arena(kl__plan *p)
     for (size_t i = 0; i < p->n_arena; i++) {
         size_t left = bytes - i * m->chunk_bytes;
         if (!(p->arena[i] = kl__mem_create(p->ctx, left < m->chunk_bytes ? left : m->chunk_bytes)))
-            return kl__last_status();
+            return kl__fail_in(kl__last_status(), "values of a pass, %zu bytes in all", bytes);
     }
     for (size_t i = 0; i < p->graph->n_nodes; i++)
         into_chunk(p, &p->graph->nodes[i]->place);

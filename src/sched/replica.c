@@ -35,6 +35,7 @@ kl__replica *kl__replica_get(kl_model *m, kl_ctx *ctx)
         r->ctx = ctx;
         r->params = kl__mem_create(ctx, m->elems * kl_dtype_size(m->real));
         if (!r->params) {
+            kl__fail_in(kl__last_status(), "the model's parameters");
             kl__free(r);
             return NULL;
         }

@@ -53,7 +53,7 @@ static kl_status grow(kl__stepper *s, kl__input *in, size_t bytes)
     for (int k = 0; st == KL_OK && k < KL__STAGES; k++) {
         kl__mem *m = kl__mem_create(s->ctx, bytes);
         if (!m)
-            return kl__last_status();
+            return kl__fail_in(kl__last_status(), "input \"%s\"", in->name);
         kl__mem_release(in->device[k]);
         in->device[k] = m;
     }
