@@ -252,8 +252,8 @@ static int train(job *j)
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
-/* Of the best epoch where there is one; on a test set, of the last: a figure that chose its own epoch on the test data would
- * flatter. *c NULL: nothing to tell classes of. */
+/* Of the best epoch where there is one; on a test set, of the last: a figure that chose its own
+ * epoch on the test data would flatter. *c NULL: nothing to tell classes of. */
 static int judge(job *j, kl_confusion **c, kl_metrics *m, bool *best)
 {
     kl_status s = KL_OK;

@@ -35,7 +35,8 @@ struct kl__lane {
     cl_command_queue queue;
     bool chained;  /* out-of-order queue: each command waits for `last` */
     cl_event last; /* chained only; NULL before the first command */
-    /* Commands that use memory, counted: handed to the queue; known to have ended with all before. */
+    /* Commands that use memory, counted: handed to the queue; known to have ended with all before.
+     */
     atomic_uint_fast64_t queued, ended;
 };
 /** A wait showed that the lane's first n commands have ended. */
@@ -61,8 +62,8 @@ struct kl__mem {
     atomic_int refs;
     kl_ctx *ctx;
     cl_mem mem;
-    size_t bytes; /* as asked for */
-    size_t held;  /* as accounted; 0 for the caller's own */
+    size_t bytes;      /* as asked for */
+    size_t held;       /* as accounted; 0 for the caller's own */
     atomic_bool given; /* the caller has seen its cl_mem and may use it where we don't look */
     /* in the pool: */
     uint64_t last_use[KL__N_LANES];

@@ -39,12 +39,22 @@ const kl__op kl__op_input = {
     .infer = leaf_infer,
 };
 const kl__op kl__op_param = {
-    .name = "param", .doc = "a parameter: trained, or kept state", .n_out = 1, .flags = KL__OP_LEAF,
-    .attrs_bytes = sizeof(kl__leaf), .attrs = param_attrs, .infer = leaf_infer,
+    .name = "param",
+    .doc = "a parameter: trained, or kept state",
+    .n_out = 1,
+    .flags = KL__OP_LEAF,
+    .attrs_bytes = sizeof(kl__leaf),
+    .attrs = param_attrs,
+    .infer = leaf_infer,
 };
 const kl__op kl__op_constant = {
-    .name = "constant", .doc = "fixed data", .n_out = 1, .flags = KL__OP_LEAF,
-    .attrs_bytes = sizeof(kl__leaf), .attrs = input_attrs, .infer = leaf_infer,
+    .name = "constant",
+    .doc = "fixed data",
+    .n_out = 1,
+    .flags = KL__OP_LEAF,
+    .attrs_bytes = sizeof(kl__leaf),
+    .attrs = input_attrs,
+    .infer = leaf_infer,
 };
 
 kl_node *kl_input(kl_graph *g, const char *name, kl_dtype dtype, kl_shape shape)
@@ -78,8 +88,10 @@ kl_node *kl_constant(kl_graph *g, const char *name, kl_dtype dtype, kl_shape sha
     if (n < 0 || (n > 0 && !data))
         return kl__graph_fail(g, KL_E_ARG, "constant \"%s\": %s", name ? name : "",
                               n < 0 ? "its shape must be known and fit in memory" : "data is NULL");
-    if (!kl__desc_legal(&(kl__desc){.dtype = dtype, .shape = shape})) /* before its data is copied */
-        return kl__graph_fail(g, KL_E_SHAPE, "constant \"%s\": %s", name ? name : "", kl_last_error());
+    if (!kl__desc_legal(
+            &(kl__desc){.dtype = dtype, .shape = shape})) /* before its data is copied */
+        return kl__graph_fail(g, KL_E_SHAPE, "constant \"%s\": %s", name ? name : "",
+                              kl_last_error());
     l.bytes = (size_t)n * kl_dtype_size(dtype);
     void *copy = kl__graph_alloc(g, l.bytes + 1);
     if (!copy)
