@@ -29,12 +29,10 @@ typedef struct kl_device_info {
 KL_API kl_status kl_device_list(kl_device_info *out, size_t cap, size_t *n);
 
 enum {
-    KL_CTX_SYNC = 1, /* finish after each op and check its outputs for NaN (slow) */
-    KL_CTX_DEBUG_BUFFERS =
-        2, /* one buffer per tensor, NaN poison, guard bands checked after each op (slower) */
-    KL_CTX_PROFILE = 4, /* queues with profiling: per-op times for `kiln bench` */
-    KL_CTX_BARE_BUFFERS =
-        8 /* one buffer per tensor of exactly its size: for tools that watch memory themselves */
+    KL_CTX_SYNC = 1,          /* finish after each op, check its outputs for NaN (slow) */
+    KL_CTX_DEBUG_BUFFERS = 2, /* a buffer per tensor, NaN poison, guard bands checked (slower) */
+    KL_CTX_PROFILE = 4,       /* queues with profiling: per-op times for `kiln bench` */
+    KL_CTX_BARE_BUFFERS = 8   /* a buffer per tensor of just its size, for memory checkers */
 };
 
 typedef struct kl_ctx kl_ctx;

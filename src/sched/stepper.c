@@ -183,9 +183,7 @@ void kl__stepper_destroy(kl__stepper *s)
     kl__free(s);
 }
 
-/* ---- a step
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- a step ---- */
 static uint32_t float_bits(float f)
 {
     uint32_t u;
@@ -364,9 +362,7 @@ kl_status kl__stepper_eval(kl__stepper *s, const kl_bind *binds, size_t n)
     return st;
 }
 
-/* ---- results
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- results ---- */
 static double total(const kl__stepper *s, const kl__entry *e, size_t i)
 {
     return s->real_size == 8 ? e->totals[i] : (double)((const float *)(const void *)e->totals)[i];
