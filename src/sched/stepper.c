@@ -7,8 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- passes
- * ------------------------------------------------------------------------------------------ */
+/* ---- passes ---- */
 static kl__place at_sums(const kl__stepper *s, size_t elem)
 {
     return (kl__place){KL__AT_SPAN, {s->sums, elem * s->real_size}, 0};
@@ -74,8 +73,7 @@ static void drop_passes(kl__stepper *s)
     s->passes = NULL;
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 static kl_status zero_fill(kl__stepper *s, kl__mem *m)
 {
     static const uint32_t zero;
