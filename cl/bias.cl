@@ -1,8 +1,8 @@
 /* y = x + b by channel; x is [N,C,S] with S the product of what follows C. Bound by memory. */
 #include "common.cl"
 
-__kernel void bias_ref(__global const T *x, ulong x_at, __global const T *b, ulong b_at, __global T *y, ulong y_at,
-                       int n, int C, int S)
+__kernel void bias_ref(__global const T *x, ulong x_at, __global const T *b, ulong b_at,
+                       __global T *y, ulong y_at, int n, int C, int S)
 {
     const int i = (int)get_global_id(0);
     if (i < n)
@@ -18,9 +18,10 @@ __kernel void bias_ref(__global const T *x, ulong x_at, __global const T *b, ulo
 #define VLOAD(p) CAT(vload, W)(0, p)
 #define VSTORE(v, p) CAT(vstore, W)(v, 0, p)
 
-/* Item: `per` runs of S floats with one bias each, or, where S is 1, of C floats with the whole bias. */
-__kernel void bias_solo(__global const float *x, ulong x_at, __global const float *b, ulong b_at, __global float *y,
-                        ulong y_at, int rows, int C, int S, int per)
+/* Item: `per` runs of S floats with one bias each, or, where S is 1, of C floats with the whole
+ * bias. */
+__kernel void bias_solo(__global const float *x, ulong x_at, __global const float *b, ulong b_at,
+                        __global float *y, ulong y_at, int rows, int C, int S, int per)
 {
     const int last = min(rows, (int)(get_global_id(0) + 1) * per), run = S > 1 ? S : C;
     b += b_at;

@@ -1,10 +1,11 @@
-// correct: accuracy on the device. Reads N K logits once (memory-bound, and small beside any layer).
+// correct: accuracy on the device. Reads N K logits once (memory-bound, and small beside any
+// layer).
 #include "common.cl"
 
-// hit[i] = 1 where row i's first maximum is its label, 0 where not, -1 where the label is outside 0..k-1 (not counted).
-// A NaN in a row is never the maximum.
-kernel void correct_rows_ref(int n, int k, global const T *x, ulong x_off, global const int *label, ulong label_off,
-                             global int *hit, ulong hit_off)
+// hit[i] = 1 where row i's first maximum is its label, 0 where not, -1 where the label is outside
+// 0..k-1 (not counted). A NaN in a row is never the maximum.
+kernel void correct_rows_ref(int n, int k, global const T *x, ulong x_off, global const int *label,
+                             ulong label_off, global int *hit, ulong hit_off)
 {
     int i = (int)get_global_id(0);
     if (i >= n)

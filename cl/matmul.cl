@@ -1,11 +1,12 @@
-/* C = op(A) op(B) (+ bias), plain form: one work-item per element of C, neighbours along N. Bound by loads. */
+/* C = op(A) op(B) (+ bias), plain form: one work-item per element of C, neighbours along N. Bound
+ * by loads. */
 #include "common.cl"
 
-/* A is [M,K], or [K,M] with ta; B [K,N], or [N,K] with tb; C [batch,M,N]. Sums go in blocks of 64 and blocks of
- * blocks, so that a long K keeps its digits. */
-__kernel void matmul_ref(__global const T *a, ulong a_at, __global const T *b, ulong b_at, __global const T *bias,
-                         ulong bias_at, __global T *c, ulong c_at, int M, int N, int K, int ta, int tb, int has_bias,
-                         int batch)
+/* A is [M,K], or [K,M] with ta; B [K,N], or [N,K] with tb; C [batch,M,N]. Sums go in blocks of 64
+ * and blocks of blocks, so that a long K keeps its digits. */
+__kernel void matmul_ref(__global const T *a, ulong a_at, __global const T *b, ulong b_at,
+                         __global const T *bias, ulong bias_at, __global T *c, ulong c_at, int M,
+                         int N, int K, int ta, int tb, int has_bias, int batch)
 {
     const int id = (int)get_global_id(0);
     if (id >= batch * M * N)

@@ -1,6 +1,7 @@
-/* C = op(A) op(B) (+ bias) for devices that run work-groups in step: a group makes a TS x TS tile of C from TS x 16
- * slices of A and B in local memory, each item 4 x 4 elements that lie TS / 4 apart, so that loads of local memory and
- * stores to C are contiguous across items. Bound by local memory: 8 loads for 16 FMAs. */
+/* C = op(A) op(B) (+ bias) for devices that run work-groups in step: a group makes a TS x TS tile
+ * of C from TS x 16 slices of A and B in local memory, each item 4 x 4 elements that lie TS / 4
+ * apart, so that loads of local memory and stores to C are contiguous across items. Bound by local
+ * memory: 8 loads for 16 FMAs. */
 #include "common.cl"
 
 #ifndef TS /* tile of C: 64 with 256 items, 32 with 64 */
@@ -10,9 +11,10 @@
 #define ITEMS (SIDE * SIDE)
 #define KS 16
 
-/* to[k][i] = x[i * ld + k], or x[k * ld + i] where the source lies across; zero outside. Neighbouring items read
- * neighbouring addresses. */
-void slice(__local float to[KS][TS + 1], __global const float *x, int ld, int across, int rows, int n, int item)
+/* to[k][i] = x[i * ld + k], or x[k * ld + i] where the source lies across; zero outside.
+ * Neighbouring items read neighbouring addresses. */
+void slice(__local float to[KS][TS + 1], __global const float *x, int ld, int across, int rows,
+           int n, int item)
 {
     for (int e = item; e < TS * KS; e += ITEMS) {
         const int i = across ? e % TS : e / KS, k = across ? e / TS : e % KS;
@@ -20,11 +22,12 @@ void slice(__local float to[KS][TS + 1], __global const float *x, int ld, int ac
     }
 }
 
-/* Groups (n tile, m tile, batch x splits + split); with splits > 1 C is scratch [splits][batch][M,N]. */
+/* Groups (n tile, m tile, batch x splits + split); with splits > 1 C is scratch
+ * [splits][batch][M,N]. */
 __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void
-matmul_coop(__global const float *a, ulong a_at, __global const float *b, ulong b_at, __global const float *bias,
-            ulong bias_at, __global float *c, ulong c_at, int M, int N, int K, int ta, int tb, int has_bias, int splits,
-            int k_per)
+matmul_coop(__global const float *a, ulong a_at, __global const float *b, ulong b_at,
+            __global const float *bias, ulong bias_at, __global float *c, ulong c_at, int M, int N,
+            int K, int ta, int tb, int has_bias, int splits, int k_per)
 {
     __local float as[KS][TS + 1], bs[KS][TS + 1];
     const int x = (int)get_local_id(0), y = (int)get_local_id(1), item = y * SIDE + x;
@@ -33,7 +36,8 @@ matmul_coop(__global const float *a, ulong a_at, __global const float *b, ulong 
     const int k_last = min(K, (split + 1) * k_per), lda = ta ? M : K, ldb = tb ? K : N;
     a += a_at + (ulong)batch * (ulong)M * (ulong)K;
     b += b_at + (ulong)batch * (ulong)K * (ulong)N;
-    c += c_at + ((ulong)split * (get_num_groups(2) / (ulong)splits) + (ulong)batch) * (ulong)M * (ulong)N;
+    c += c_at +
+         ((ulong)split * (get_num_groups(2) / (ulong)splits) + (ulong)batch) * (ulong)M * (ulong)N;
     float acc[4][4];
 #pragma unroll
     for (int i = 0; i < 4; i++)
@@ -72,9 +76,11 @@ matmul_coop(__global const float *a, ulong a_at, __global const float *b, ulong 
         }
 }
 
-/* c = sum over splits of part [splits][total] in order, plus bias by column; one item per element. */
-__kernel void matmul_sum(__global const float *part, ulong part_at, __global const float *bias, ulong bias_at,
-                         __global float *c, ulong c_at, int total, int N, int splits, int has_bias)
+/* c = sum over splits of part [splits][total] in order, plus bias by column; one item per element.
+ */
+__kernel void matmul_sum(__global const float *part, ulong part_at, __global const float *bias,
+                         ulong bias_at, __global float *c, ulong c_at, int total, int N, int splits,
+                         int has_bias)
 {
     const int id = (int)get_global_id(0);
     if (id >= total)
@@ -87,7 +93,8 @@ __kernel void matmul_sum(__global const float *part, ulong part_at, __global con
 }
 
 /* c = bias by column: what a library's product then adds to. */
-__kernel void matmul_bias(__global const float *bias, ulong bias_at, __global float *c, ulong c_at, int total, int N)
+__kernel void matmul_bias(__global const float *bias, ulong bias_at, __global float *c, ulong c_at,
+                          int total, int N)
 {
     const int id = (int)get_global_id(0);
     if (id < total)

@@ -1,7 +1,7 @@
-/* C = A B^T (+ bias), rows of both contiguous along K (a dense layer's forward pass): tiles of DM x DN dot products read
- * both in place, W of K at a time, and add up lanes at the end of each kc with perfect shuffles. Nothing is packed,
- * so it wins where M or N is too small to pay for packing. Bound by FMA issue while DM rows of kc stay in L1 and B
- * comes from L2, else by memory. */
+/* C = A B^T (+ bias), rows of both contiguous along K (a dense layer's forward pass): tiles of DM x
+ * DN dot products read both in place, W of K at a time, and add up lanes at the end of each kc with
+ * perfect shuffles. Nothing is packed, so it wins where M or N is too small to pay for packing.
+ * Bound by FMA issue while DM rows of kc stay in L1 and B comes from L2, else by memory. */
 #include "matmul_vector.cl"
 
 #if W == 16
@@ -15,13 +15,15 @@
 #define DN 2
 #endif
 
-/* Sums of neighbouring pairs of lanes by turns: W accumulators become one vector of their W sums, in order. */
+/* Sums of neighbouring pairs of lanes by turns: W accumulators become one vector of their W sums,
+ * in order. */
 V fold(V a, V b)
 {
     return zip_lo(a, b) + zip_hi(a, b);
 }
 
-void put_row(__global float *c, __private const float *v, int n, int add, __global const float *bias)
+void put_row(__global float *c, __private const float *v, int n, int add,
+             __global const float *bias)
 {
     for (int i = 0; i < n; i++)
         c[i] = v[i] + (add ? c[i] : bias ? bias[i] : 0);
@@ -43,8 +45,8 @@ void put_row(__global float *c, __private const float *v, int n, int add, __glob
 #endif
 
 /* DM x DN dot products of length n; rows past the last repeat it and are not stored. */
-void dots(__global const float *a, __global const float *b, int ld, int n, __global float *c, int ldc, int rows,
-          int cols, int add, __global const float *bias)
+void dots(__global const float *a, __global const float *b, int ld, int n, __global float *c,
+          int ldc, int rows, int cols, int add, __global const float *bias)
 {
     const int a_last = rows - 1, b_last = cols - 1;
 #define AT(s, i) __global const float *s##i = s + min(i, s##_last) * ld;
@@ -88,11 +90,12 @@ void dots(__global const float *a, __global const float *b, int ld, int n, __glo
         put_row(c + i * ldc, v + i * DN, min(cols, DN), add, bias);
 }
 
-/* Arguments as matmul_solo's, with A [M,K] and B [N,K]; kc a multiple of W, k_per of kc where splits > 1. */
+/* Arguments as matmul_solo's, with A [M,K] and B [N,K]; kc a multiple of W, k_per of kc where
+ * splits > 1. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-matmul_dot(__global const float *a, ulong a_at, __global const float *b, ulong b_at, __global const float *bias,
-           ulong bias_at, __global float *c, ulong c_at, int M, int N, int K, int has_bias, int mt, int nt, int kc,
-           int splits, int k_per)
+matmul_dot(__global const float *a, ulong a_at, __global const float *b, ulong b_at,
+           __global const float *bias, ulong bias_at, __global float *c, ulong c_at, int M, int N,
+           int K, int has_bias, int mt, int nt, int kc, int splits, int k_per)
 {
     const int m0 = (int)get_global_id(1) * mt, n0 = (int)get_global_id(0) * nt;
     const int batch = (int)get_global_id(2) / splits, split = (int)get_global_id(2) % splits;
@@ -100,8 +103,10 @@ matmul_dot(__global const float *a, ulong a_at, __global const float *b, ulong b
     const int k_first = split * k_per, k_last = min(K, k_first + k_per);
     a += a_at + ((ulong)batch * (ulong)M + (ulong)m0) * (ulong)K;
     b += b_at + ((ulong)batch * (ulong)N + (ulong)n0) * (ulong)K;
-    c += c_at + ((ulong)split * (get_global_size(2) / (ulong)splits) + (ulong)batch) * (ulong)M * (ulong)N +
-         (ulong)m0 * (ulong)N + (ulong)n0;
+    c +=
+        c_at +
+        ((ulong)split * (get_global_size(2) / (ulong)splits) + (ulong)batch) * (ulong)M * (ulong)N +
+        (ulong)m0 * (ulong)N + (ulong)n0;
     for (int k0 = k_first; k0 < k_last; k0 += kc) {
         const int n = min(kc, k_last - k0);
         for (int i = 0; i < rows; i += DM)

@@ -14,16 +14,18 @@
 #define VLOAD(p) CAT(vload, W)(0, p)
 #define VSTORE(v, p) CAT(vstore, W)(v, 0, p)
 
-/* Lanes of a and b by turns: of their first halves, of their second halves. Written out, so that every compiler makes
- * one permutation of it. */
+/* Lanes of a and b by turns: of their first halves, of their second halves. Written out, so that
+ * every compiler makes one permutation of it. */
 #if W == 16
 V zip_lo(V a, V b)
 {
-    return (V)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7);
+    return (V)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6,
+               a.s7, b.s7);
 }
 V zip_hi(V a, V b)
 {
-    return (V)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se, a.sf, b.sf);
+    return (V)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se,
+               a.sf, b.sf);
 }
 #elif W == 8
 V zip_lo(V a, V b)

@@ -1,15 +1,17 @@
-/* Reductions over any axes and their gradients, plain form. Bound by memory. One work-item per output and part of the
- * reduced positions; parts take every parts-th position and leave partial results [parts][n_keep] for a second launch.
- * Neighbouring items touch neighbouring elements whichever axis is contiguous (keep_fast). */
+/* Reductions over any axes and their gradients, plain form. Bound by memory. One work-item per
+ * output and part of the reduced positions; parts take every parts-th position and leave partial
+ * results [parts][n_keep] for a second launch. Neighbouring items touch neighbouring elements
+ * whichever axis is contiguous (keep_fast). */
 #include "reduce_fold.cl"
 
 #ifndef KL_MAX /* 1: the largest instead of the sum; NaN is larger than everything */
 #define KL_MAX 0
 #endif
 
-/* Sums are added in blocks of 64 and blocks of blocks, so that the error grows with the root's root of the length. */
-__kernel void reduce_ref(__global const T *x, ulong x_at, __global T *y, ulong y_at, FOLD_PARAMS, int parts,
-                         int keep_fast, int divisor)
+/* Sums are added in blocks of 64 and blocks of blocks, so that the error grows with the root's root
+ * of the length. */
+__kernel void reduce_ref(__global const T *x, ulong x_at, __global T *y, ulong y_at, FOLD_PARAMS,
+                         int parts, int keep_fast, int divisor)
 {
     const int id = (int)get_global_id(0);
     if (id >= n_keep * parts)
@@ -45,8 +47,8 @@ __kernel void reduce_ref(__global const T *x, ulong x_at, __global T *y, ulong y
 }
 
 /* The other way round: every reduced position of y receives x's kept one. */
-__kernel void broadcast_ref(__global const T *x, ulong x_at, __global T *y, ulong y_at, FOLD_PARAMS, int parts,
-                            int keep_fast, int divisor)
+__kernel void broadcast_ref(__global const T *x, ulong x_at, __global T *y, ulong y_at, FOLD_PARAMS,
+                            int parts, int keep_fast, int divisor)
 {
     const int id = (int)get_global_id(0);
     if (id >= n_keep * parts)
@@ -59,9 +61,11 @@ __kernel void broadcast_ref(__global const T *x, ulong x_at, __global T *y, ulon
         y[FOLD_RED((int)i)] = v;
 }
 
-/* dx is dy at the first position that holds the maximum (the first NaN where that is it), else 0. One item an output. */
+/* dx is dy at the first position that holds the maximum (the first NaN where that is it), else 0.
+ * One item an output. */
 __kernel void reduce_max_bwd_ref(__global const T *x, ulong x_at, __global const T *y, ulong y_at,
-                                 __global const T *dy, ulong dy_at, __global T *dx, ulong dx_at, FOLD_PARAMS)
+                                 __global const T *dy, ulong dy_at, __global T *dx, ulong dx_at,
+                                 FOLD_PARAMS)
 {
     const int o = (int)get_global_id(0);
     if (o >= n_keep)

@@ -1,5 +1,5 @@
-/* Reductions for devices with wide vectors: one work-item per group, W lanes, several accumulators. Bound by memory
- * where the input is larger than the cache, else by two loads a cycle. */
+/* Reductions for devices with wide vectors: one work-item per group, W lanes, several accumulators.
+ * Bound by memory where the input is larger than the cache, else by two loads a cycle. */
 #include "reduce_fold.cl"
 
 #ifndef W /* floats per vector: 16, 8 or 4 */
@@ -43,7 +43,8 @@ float run(__global const float *x, int n)
     V a0 = (V)(START), a1 = a0, a2 = a0, a3 = a0;
     int i = 0;
     for (; i + 4 * W <= n; i += 4 * W) {
-        const V v0 = VLOAD(x + i), v1 = VLOAD(x + i + W), v2 = VLOAD(x + i + 2 * W), v3 = VLOAD(x + i + 3 * W);
+        const V v0 = VLOAD(x + i), v1 = VLOAD(x + i + W), v2 = VLOAD(x + i + 2 * W),
+                v3 = VLOAD(x + i + 3 * W);
         a0 = JOIN(a0, v0);
         a1 = JOIN(a1, v1);
         a2 = JOIN(a2, v2);
@@ -62,14 +63,16 @@ float run(__global const float *x, int n)
     return s;
 }
 
-/* The contiguous axis is reduced. Item (g, p): outputs g*outs.. and part p of the reduced positions; parts cut the
- * rows (outer reduced positions) or, where there is one row, its columns. y: [parts][n_keep]. */
-__kernel void reduce_rows_solo(__global const float *x, ulong x_at, __global float *y, ulong y_at, FOLD_PARAMS, int outs,
-                               int rows_per, int cols_per, int divisor)
+/* The contiguous axis is reduced. Item (g, p): outputs g*outs.. and part p of the reduced
+ * positions; parts cut the rows (outer reduced positions) or, where there is one row, its columns.
+ * y: [parts][n_keep]. */
+__kernel void reduce_rows_solo(__global const float *x, ulong x_at, __global float *y, ulong y_at,
+                               FOLD_PARAMS, int outs, int rows_per, int cols_per, int divisor)
 {
     const int p = (int)get_global_id(1), o1 = min(n_keep, (int)(get_global_id(0) + 1) * outs);
     const int n_rows = n_red / r2;
-    const int row0 = min(n_rows, n_rows > 1 ? p * rows_per : 0), row1 = min(n_rows, row0 + rows_per);
+    const int row0 = min(n_rows, n_rows > 1 ? p * rows_per : 0),
+              row1 = min(n_rows, row0 + rows_per);
     const int col0 = min(r2, n_rows > 1 ? 0 : p * cols_per), cols = min(r2 - col0, cols_per);
     x += x_at + (ulong)col0;
     y += y_at + (ulong)p * (ulong)n_keep;
@@ -89,8 +92,8 @@ __kernel void reduce_rows_solo(__global const float *x, ulong x_at, __global flo
     }
 }
 
-/* Fewer columns than lanes and rows without gaps: W rows are `cols` whole vectors, whose lanes are sorted by column at
- * the end. */
+/* Fewer columns than lanes and rows without gaps: W rows are `cols` whole vectors, whose lanes are
+ * sorted by column at the end. */
 void few_cols(__global const float *x, int rows, int cols, __global float *y, int divisor)
 {
     V acc[W];
@@ -115,12 +118,13 @@ void few_cols(__global const float *x, int rows, int cols, __global float *y, in
         y[j] = sum[j] / (float)divisor;
 }
 
-/* The contiguous axis is kept. Item (c, j, p): columns c*4W.. of outer kept position j, part p of the reduced
- * positions. y: [parts][n_keep]. */
-__kernel void reduce_cols_solo(__global const float *x, ulong x_at, __global float *y, ulong y_at, FOLD_PARAMS, int per,
-                               int divisor)
+/* The contiguous axis is kept. Item (c, j, p): columns c*4W.. of outer kept position j, part p of
+ * the reduced positions. y: [parts][n_keep]. */
+__kernel void reduce_cols_solo(__global const float *x, ulong x_at, __global float *y, ulong y_at,
+                               FOLD_PARAMS, int per, int divisor)
 {
-    const int col0 = (int)get_global_id(0) * 4 * W, j = (int)get_global_id(1), p = (int)get_global_id(2);
+    const int col0 = (int)get_global_id(0) * 4 * W, j = (int)get_global_id(1),
+              p = (int)get_global_id(2);
     const int i0 = min(n_red, p * per), i1 = min(n_red, i0 + per), cols = min(4 * W, k2 - col0);
     x += x_at + (ulong)(j / k1 * ks0 + j % k1 * ks1 + col0);
     y += y_at + (ulong)p * (ulong)n_keep + (ulong)(j * k2 + col0);
@@ -173,10 +177,12 @@ __kernel void reduce_cols_solo(__global const float *x, ulong x_at, __global flo
     }
 }
 
-/* Every reduced position of y receives x's kept one, divided. Item g: rows g*rows.. of y, a row being a run of the
- * contiguous axis, which is constant where that axis is the reduced one (inner_red), else a run of x. */
-__kernel void broadcast_solo(__global const float *x, ulong x_at, __global float *y, ulong y_at, FOLD_PARAMS, int rows,
-                             int n_rows, int run_len, int inner_red, int divisor)
+/* Every reduced position of y receives x's kept one, divided. Item g: rows g*rows.. of y, a row
+ * being a run of the contiguous axis, which is constant where that axis is the reduced one
+ * (inner_red), else a run of x. */
+__kernel void broadcast_solo(__global const float *x, ulong x_at, __global float *y, ulong y_at,
+                             FOLD_PARAMS, int rows, int n_rows, int run_len, int inner_red,
+                             int divisor)
 {
     const int last = min(n_rows, (int)(get_global_id(0) + 1) * rows);
     const float scale = (float)divisor;

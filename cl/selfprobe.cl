@@ -1,5 +1,5 @@
-/* What `doctor` runs on a device that nobody has tried: integer arithmetic, local memory with a barrier, and a copy
- * whose time tells the bandwidth. Alone on purpose: it includes nothing. */
+/* What `doctor` runs on a device that nobody has tried: integer arithmetic, local memory with a
+ * barrier, and a copy whose time tells the bandwidth. Alone on purpose: it includes nothing. */
 #ifndef GROUP
 #define GROUP 8 /* work-items per group of selfprobe_turn; the sizes are multiples of it */
 #endif
@@ -24,7 +24,8 @@ selfprobe_turn(__global const uint *x, ulong x0, __global uint *y, ulong y0)
 }
 
 /* y = x / 2 + 1 for n vectors, `per` to a work-item. */
-__kernel void selfprobe_stream(__global const float4 *x, ulong x0, __global float4 *y, ulong y0, uint n, uint per)
+__kernel void selfprobe_stream(__global const float4 *x, ulong x0, __global float4 *y, ulong y0,
+                               uint n, uint per)
 {
     const uint first = (uint)get_global_id(0) * per;
     for (uint i = first; i < first + per && i < n; i++)

@@ -54,6 +54,9 @@ KL_API const char *kl_status_name(kl_status status);
  *  thread's next failing call. */
 KL_API const char *kl_last_error(void);
 
+/** The status that goes with it: for calls that say failure by NULL. */
+KL_API kl_status kl_last_status(void);
+
 typedef enum kl_log_level { KL_LOG_ERROR, KL_LOG_WARN, KL_LOG_INFO, KL_LOG_DEBUG } kl_log_level;
 
 /** One line of log, without newline. May be called from any thread. */
@@ -78,7 +81,8 @@ KL_API void kl_set_allocator(const kl_allocator *allocator);
 typedef struct kl_files {
     int (*open_read)(void *user, const char *path);
     int (*open_write)(void *user, const char *path); /* creates, truncates */
-    int64_t (*size)(void *user, int file);           /* bytes, or negative errno (a pipe has none) */
+    /* bytes, or negative errno (a pipe has none) */
+    int64_t (*size)(void *user, int file);
     int64_t (*read)(void *user, int file, void *dst, size_t n); /* 0: end */
     int64_t (*write)(void *user, int file, const void *src, size_t n);
     int (*sync)(void *user, int file); /* data is on the disk on return */

@@ -1,5 +1,5 @@
-/* Devices and contexts. A context is one device with its queues, kernel cache and memory. Its calls may
- * come from any thread. */
+/* Devices and contexts. A context is one device with its queues, kernel cache and memory. Its calls
+ * may come from any thread. */
 #ifndef KILN_CONTEXT_H
 #define KILN_CONTEXT_H
 
@@ -11,48 +11,51 @@ extern "C" {
 
 /** What `kiln devices` prints. Strings are cut to fit. */
 typedef struct kl_device_info {
-    int platform, device;  /* the P:D of the choice syntax */
+    int platform, device; /* the P:D of the choice syntax */
     char name[128], vendor[64], driver[64], platform_name[96], version[64];
-    char type[16];         /* "gpu", "cpu", "accelerator" */
+    char type[16];                              /* "gpu", "cpu", "accelerator" */
     int compute_units, clock_mhz, vector_width; /* native float width */
     int work_group_max;
     uint64_t memory_bytes, alloc_max_bytes, local_bytes;
     bool fp16, fp64, sub_groups;
-    bool usable;           /* OpenCL C 1.2, a compiler, little-endian */
-    char why_not[96];      /* when not usable */
-    double score;          /* `auto` takes the highest */
+    bool usable;      /* OpenCL C 1.2, a compiler, little-endian */
+    char why_not[96]; /* when not usable */
+    double score;     /* `auto` takes the highest */
 } kl_device_info;
 
-/** Fills at most `cap` entries, best first, and *n with how many there are. No device: KL_OK and *n = 0; a
- *  machine without an OpenCL loader: KL_E_NO_DEVICE and a sentence that says what to install. */
+/** Fills at most `cap` entries, best first, and *n with how many there are. No device: KL_OK and *n
+ * = 0; a machine without an OpenCL loader: KL_E_NO_DEVICE and a sentence that says what to install.
+ */
 KL_API kl_status kl_device_list(kl_device_info *out, size_t cap, size_t *n);
 
 enum {
-    KL_CTX_SYNC = 1,          /* finish after each op and check its outputs for NaN (slow) */
-    KL_CTX_DEBUG_BUFFERS = 2, /* one buffer per tensor, NaN poison, guard bands checked after each op (slower) */
+    KL_CTX_SYNC = 1,          /* finish after each op, check its outputs for NaN (slow) */
+    KL_CTX_DEBUG_BUFFERS = 2, /* a buffer per tensor, NaN poison, guard bands checked (slower) */
     KL_CTX_PROFILE = 4,       /* queues with profiling: per-op times for `kiln bench` */
-    KL_CTX_BARE_BUFFERS = 8   /* one buffer per tensor of exactly its size: for tools that watch memory themselves */
+    KL_CTX_BARE_BUFFERS = 8   /* a buffer per tensor of just its size, for memory checkers */
 };
 
 typedef struct kl_ctx kl_ctx;
 
-/** Zero means default. KILN_DEVICE, KILN_CACHE_DIR, KILN_CL_DIR, KILN_SYNC=1 and KILN_DEBUG_BUFFERS=1 in the
- *  environment stand in for fields left zero. */
+/** Zero means default. KILN_DEVICE, KILN_CACHE_DIR, KILN_CL_DIR, KILN_SYNC=1 and
+ * KILN_DEBUG_BUFFERS=1 in the environment stand in for fields left zero. */
 typedef struct kl_ctx_opts {
     const char *device;     /* "auto", "gpu", "cpu", "P:D", or part of a name; NULL: auto */
     const char *cache_dir;  /* compiled kernels; NULL: the user's cache directory; "": none */
     const char *kernel_dir; /* development: .cl files here win over the built-in ones */
     uint32_t flags;         /* KL_CTX_* */
-    /** Called as kernels are compiled: `done` so far, `name` of this one. From the thread that waits. */
+    /** Called as kernels are compiled: `done` so far, `name` of this one. From the thread that
+     * waits. */
     void (*on_compile)(void *user, int done, const char *name);
     void *user;
     uint32_t reserved[6];
 } kl_ctx_opts;
 
-/** Opens a device. Caller owns. NULL: see kl_last_error() (no device, ambiguous name with the matches listed, ...). */
+/** Opens a device. Caller owns. NULL: see kl_last_error() (no device, ambiguous name with the
+ * matches listed, ...). */
 KL_API kl_ctx *kl_ctx_create(const kl_ctx_opts *opts);
-/** Waits for queued work, then frees. Models, tensors and trainers of this context must be gone. NULL is fine,
- *  here and in every destroy. */
+/** Waits for queued work, then frees. Models, tensors and trainers of this context must be gone.
+ * NULL is fine, here and in every destroy. */
 KL_API void kl_ctx_destroy(kl_ctx *ctx);
 /** Waits until everything queued is done; reports what failed meanwhile. */
 KL_API kl_status kl_ctx_finish(kl_ctx *ctx);
@@ -63,12 +66,13 @@ typedef struct kl_ctx_stats {
     double build_seconds;
     uint64_t live_buffers, live_bytes, peak_bytes; /* device memory held through this context */
     uint64_t launches, creates;                    /* kernels enqueued; clCreate* calls */
+    uint64_t pooled_bytes; /* released and kept for reuse; not in live_bytes */
 } kl_ctx_stats;
 KL_API void kl_ctx_stats_get(const kl_ctx *ctx, kl_ctx_stats *out);
 
-/** Sets the environment that drivers want before their first call (POCL_AFFINITY=1, only if this process may run
- *  on exactly CPUs 0..n-1 and the user has not set it). For programs, at the top of main; the library itself never
- *  changes the environment. Not thread-safe. */
+/** Sets the environment that drivers want before their first call (POCL_AFFINITY=1, only if this
+ * process may run on exactly CPUs 0..n-1 and the user has not set it). For programs, at the top of
+ * main; the library itself never changes the environment. Not thread-safe. */
 KL_API void kl_env_prepare(void);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
-/* Looking inside: layers, ops, per-op times, gradient checks, a self-test of the device. What `kiln summary`, `ops`, `bench`,
- * `gradcheck` and `selftest` print. */
+/* Looking inside: layers, ops, per-op times, gradient checks, a self-test of the device. What `kiln
+ * summary`, `ops`, `bench`, `gradcheck` and `selftest` print. */
 #ifndef KILN_INSPECT_H
 #define KILN_INSPECT_H
 
@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-/* ---- ops ------------------------------------------------------------------------------------------------ */
+/* ---- ops ------------------------------------------------------------------------------------- */
 typedef struct kl_op_info {
     const char *name, *doc;
     const char *attrs;     /* "filters kernel stride ..."; borrowed */
@@ -19,18 +19,19 @@ typedef struct kl_op_info {
 KL_API size_t kl_op_list_count(void);
 KL_API kl_status kl_op_list_at(size_t i, kl_op_info *out); /* strings live as long as the library */
 
-/* ---- layers ----------------------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 typedef struct kl_layer_info {
     const char *name, *op; /* borrowed from the model */
     kl_shape out;          /* KL_BATCH first where batched */
     size_t params, trainable;
     int64_t macs;          /* multiply-accumulates per sample, forward */
-    int receptive[2];      /* rows and columns of the data input that one output cell sees; 0: all of it or none */
+    /* rows and columns of the data input that one output cell sees; 0: all of it or none */
+    int receptive[2];
 } kl_layer_info;
 /** One entry per op of the graph, in order, leaves left out. Fills at most cap, *n: how many. */
 KL_API kl_status kl_model_layers(const kl_model *m, kl_layer_info *out, size_t cap, size_t *n);
 
-/* ---- per-op times ------------------------------------------------------------------------------------------- */
+/* ---- per-op times ---------------------------------------------------------------------------- */
 typedef struct kl_op_time {
     char name[96];     /* the node */
     char kernel[64];   /* or copy, fill, gemm */
@@ -41,50 +42,58 @@ typedef struct kl_op_time {
 typedef struct kl_profile {
     kl_op_time *rows;  /* in order of the launches */
     size_t n;
-    double step_seconds, cpu_seconds; /* median of whole passes, unprofiled: wall, and CPU time of the process */
+    /* median of whole passes, unprofiled: wall, and CPU time of the process */
+    double step_seconds, cpu_seconds;
     double first_seconds;             /* planning, compiling and the first pass */
 } kl_profile;
-/** Times a pass of `batch` random samples: inference, or the training step of `loss`. runs: repetitions (0: 5). */
-KL_API kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, const char *loss, int runs,
-                                  kl_profile *out);
+/** Times a pass of `batch` random samples: inference, or the training step of `loss`. runs:
+ * repetitions (0: 5). */
+KL_API kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool training,
+                                  const char *loss, int runs, kl_profile *out);
 KL_API void kl_profile_free(kl_profile *p);
 
-/* ---- gradients ------------------------------------------------------------------------------------------------ */
+/* ---- gradients ------------------------------------------------------------------------------- */
 typedef struct kl_gradcheck_row {
     char param[96];
     size_t checked, count; /* numbers tried, of how many */
-    double worst;          /* largest |numeric - analytic| / max(1e-8, |numeric| + |analytic|, 1e-3 of the largest) */
+    /* largest |numeric - analytic| / max(1e-8, |numeric| + |analytic|, 1e-3 of the largest) */
+    double worst;
     size_t worst_at;
     double numeric, analytic;
     bool ok;
 } kl_gradcheck_row;
-/** Central differences of the loss by every trainable parameter against the analytic gradient, on random data of `batch`
- *  samples; in f64 where the device has it (bound 1e-5), else f32 (bound 2e-2). Labels are drawn from 0..classes-1 as the
- *  loss's input has them. per_param numbers of each are tried (0: 20). Rows: fresh memory, kl_free. */
-KL_API kl_status kl_gradcheck(const kl_graph *g, kl_ctx *ctx, const char *loss, int64_t batch, int per_param,
-                              uint64_t seed, kl_gradcheck_row **rows, size_t *n);
+/** Central differences of the loss by every trainable parameter against the analytic gradient, on
+ * random data of `batch` samples; in f64 where the device has it (bound 1e-5), else f32 (bound
+ * 2e-2). Labels are drawn from 0..classes-1 as the loss's input has them. per_param numbers of each
+ * are tried (0: 20). Rows: fresh memory, kl_free. */
+KL_API kl_status kl_gradcheck(const kl_graph *g, kl_ctx *ctx, const char *loss, int64_t batch,
+                              int per_param, uint64_t seed, kl_gradcheck_row **rows, size_t *n);
 
-/* ---- device self-test --------------------------------------------------------------------------------------------- */
+/* ---- device self-test ------------------------------------------------------------------------ */
 typedef struct kl_selftest_row {
     const char *what;   /* "conv2d 3x3, forward and backward" */
     bool ok;
-    double error;       /* relative L2 against double precision on the host, or against the ref kernels */
+    /* relative L2 against double precision on the host, or against the ref kernels */
+    double error;
     double seconds;
     const char *detail; /* sentence where it failed; borrowed until the callback returns */
 } kl_selftest_row;
-/** Runs every family of kernels, as chosen for this device, on small shapes against a plain reference; integer data must match
- *  exactly. Calls `row` after each test (return false to stop). KL_E_NUMERIC where any failed. */
-KL_API kl_status kl_selftest(kl_ctx *ctx, bool (*row)(void *user, const kl_selftest_row *r), void *user);
+/** Runs every family of kernels, as chosen for this device, on small shapes against a plain
+ * reference; integer data must match exactly. Calls `row` after each test (return false to stop).
+ * KL_E_NUMERIC where any failed. */
+KL_API kl_status kl_selftest(kl_ctx *ctx, bool (*row)(void *user, const kl_selftest_row *r),
+                             void *user);
 
-/* ---- what may be wrong with this machine's OpenCL -------------------------------------------------------------------- */
+/* ---- what may be wrong with this machine's OpenCL -------------------------------------------- */
 typedef enum kl_finding_level { KL_FINDING_OK, KL_FINDING_NOTE, KL_FINDING_BAD } kl_finding_level;
 typedef struct kl_finding {
     kl_finding_level level;
     char what[160];
     char fix[240]; /* a command or a sentence; empty where nothing is to be done */
 } kl_finding;
-/** Looks at loader, ICD files, platforms, devices, permissions, caches, limits, environment; builds and runs a kernel on each
- *  device. Each device is tried in a child process where `isolate`, since drivers can kill their host. Fresh memory, kl_free. */
+/** Looks at loader, ICD files, platforms, devices, permissions, caches, limits, environment; builds
+ * and runs a kernel on each device. Each device is tried in a child process where `isolate`, since
+ * drivers can kill their host. Fresh memory, kl_free. */
 KL_API kl_status kl_doctor(bool isolate, kl_finding **out, size_t *n);
 
 #ifdef __cplusplus

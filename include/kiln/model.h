@@ -1,5 +1,6 @@
-/* Models: a graph and its parameters, in plain host form; needs no device. What one device needs (plans, arena, device
- * parameters) is a replica, made on first use per (model, context) and kept until either goes. */
+/* Models: a graph and its parameters, in plain host form; needs no device. What one device needs
+ * (plans, arena, device parameters) is a replica, made on first use per (model, context) and kept
+ * until either goes. */
 #ifndef KILN_MODEL_H
 #define KILN_MODEL_H
 
@@ -35,14 +36,16 @@ typedef struct kl_param_info {
 } kl_param_info;
 KL_API size_t kl_model_n_params(const kl_model *m);
 KL_API kl_status kl_model_param(const kl_model *m, size_t i, kl_param_info *out);
-/** Copies in plain layout; wait for what a replica is still computing. n is the parameter's count. */
+/** Copies in plain layout; wait for what a replica is still computing. n is the parameter's count.
+ */
 KL_API kl_status kl_model_get_param(kl_model *m, const char *name, float *dst, size_t n);
 KL_API kl_status kl_model_set_param(kl_model *m, const char *name, const float *src, size_t n);
-/** No gradient and no update for parameters whose name matches (glob: "conv*"); matches none: KL_E_ARG. */
+/** No gradient and no update for parameters whose name matches (glob: "conv*"); matches none:
+ * KL_E_ARG. */
 KL_API kl_status kl_model_freeze(kl_model *m, const char *pattern, bool frozen);
 
-/** An input or output, by name: a tensor of the context, or host memory of plain C order. Host memory's batch size follows
- *  from host_bytes. */
+/** An input or output, by name: a tensor of the context, or host memory of plain C order. Host
+ * memory's batch size follows from host_bytes. */
 typedef struct kl_bind {
     const char *name;
     kl_tensor *tensor;
@@ -50,11 +53,13 @@ typedef struct kl_bind {
     size_t host_bytes;
 } kl_bind;
 
-/** Inference: computes the bound outputs from the bound inputs. Tensors only: queues and returns. Host memory: returns when
- *  it has been read and written. Inputs that no bound output needs may be left out. All batch sizes must agree. */
+/** Inference: computes the bound outputs from the bound inputs. Tensors only: queues and returns.
+ * Host memory: returns when it has been read and written. Inputs that no bound output needs may be
+ * left out. All batch sizes must agree. */
 KL_API kl_status kl_model_run(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n_binds);
 
-/* ---- passes and tickets: queued work whose end can be waited for, polled, or had as an event ------------------------- */
+/* ---- passes and tickets: queued work whose end can be waited for, polled, or had as an event
+ * ------------------------- */
 typedef struct kl_queue kl_queue;
 typedef struct kl_ticket kl_ticket;
 typedef struct kl_pass {
@@ -65,22 +70,24 @@ typedef struct kl_pass {
 /** A queue of passes over contexts (one today). Any thread may submit. */
 KL_API kl_queue *kl_queue_create(kl_ctx *const *ctx, size_t n_ctx);
 KL_API void kl_queue_destroy(kl_queue *q); /* waits for what was submitted */
-/** Enqueues an inference pass and returns. *out: caller owns, kl_ticket_release; a pass carries its own error there. */
+/** Enqueues an inference pass and returns. *out: caller owns, kl_ticket_release; a pass carries its
+ * own error there. */
 KL_API kl_status kl_queue_submit(kl_queue *q, const kl_pass *pass, kl_ticket **out);
 KL_API kl_status kl_ticket_wait(kl_ticket *t);
 KL_API bool kl_ticket_done(kl_ticket *t); /* never waits */
 KL_API void kl_ticket_release(kl_ticket *t);
 
-/* ---- what a model costs on a device --------------------------------------------------------------------------------- */
+/* ---- what a model costs on a device ---------------------------------------------------------- */
 typedef struct kl_cost {
     size_t arena_bytes;   /* activations of one pass, as planned */
     size_t sum_bytes;     /* all its tensors side by side */
     size_t param_bytes;
     size_t n_launches, n_applies, n_in_place;
 } kl_cost;
-/** Plans (and compiles) for a batch size: inference (training = false; of `outputs`, NULL: all), or the whole training step
- *  of the loss output (see train.h), and says what it takes. */
-KL_API kl_status kl_model_cost(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, kl_cost *out);
+/** Plans (and compiles) for a batch size: inference (training = false; of `outputs`, NULL: all), or
+ * the whole training step of the loss output (see train.h), and says what it takes. */
+KL_API kl_status kl_model_cost(kl_model *m, kl_ctx *ctx, int64_t batch, bool training,
+                               kl_cost *out);
 
 #ifdef __cplusplus
 }

@@ -34,9 +34,11 @@ typedef struct kl_tensor kl_tensor;
 KL_API kl_tensor *kl_tensor_create(kl_ctx *ctx, kl_dtype dtype, kl_shape shape);
 KL_API kl_tensor *kl_tensor_retain(kl_tensor *t);
 KL_API void kl_tensor_release(kl_tensor *t);
-/** The elements [first, first + count of shape) of t seen as `shape`; shares storage. Caller owns one count. */
+/** The elements [first, first + count of shape) of t seen as `shape`; shares storage. Caller owns
+ * one count. */
 KL_API kl_tensor *kl_tensor_view(kl_tensor *t, int64_t first, kl_shape shape);
-/** Copies all of t's elements from host memory; src is free on return. src_bytes must be t's size. */
+/** Copies all of t's elements from host memory; src is free on return. src_bytes must be t's size.
+ */
 KL_API kl_status kl_tensor_write(kl_tensor *t, const void *src, size_t src_bytes);
 /** Waits for t's writers, then copies to dst. */
 KL_API kl_status kl_tensor_read(kl_tensor *t, void *dst, size_t dst_bytes);

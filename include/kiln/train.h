@@ -1,4 +1,5 @@
-/* Training: a trainer moves a model by steps of forward, backward and update, on one context or several. */
+/* Training: a trainer moves a model by steps of forward, backward and update, on one context or
+ * several. */
 #ifndef KILN_TRAIN_H
 #define KILN_TRAIN_H
 
@@ -9,7 +10,8 @@
 extern "C" {
 #endif
 
-/* ---- learning-rate schedules: a function of the step, formulas and golden values in the README's "Schedules" ------------ */
+/* ---- learning-rate schedules: a function of the step, formulas and golden values in the README's
+ * "Schedules" ------------ */
 typedef enum kl_schedule_kind {
     KL_SCHED_CONSTANT,
     KL_SCHED_STEP,            /* lr gamma^floor(t / period) */
@@ -20,7 +22,8 @@ typedef enum kl_schedule_kind {
     KL_SCHED_TRIANGULAR,      /* cyclic from base to lr, up in `period` steps, down in as many */
     KL_SCHED_TRIANGULAR2,     /* the amplitude halves per cycle */
     KL_SCHED_EXP_RANGE,       /* the amplitude falls by gamma^t */
-    KL_SCHED_ONE_CYCLE        /* lr / div up to lr in pct total steps, down to lr / div / final_div; cosine */
+    KL_SCHED_ONE_CYCLE /* lr / div up to lr in pct total steps, down to lr / div / final_div; cosine
+                        */
 } kl_schedule_kind;
 typedef struct kl_schedule {
     kl_schedule_kind kind;
@@ -31,7 +34,8 @@ typedef struct kl_schedule {
     double t_mult;         /* default 1 */
     double pct, div, final_div; /* one-cycle: default 0.3, 25, 1e4 */
     int64_t total, period; /* steps */
-    int64_t warmup;        /* linear from 0 over this many steps, then the schedule from its start; not with one-cycle */
+    /* linear from 0 over this many steps, then the schedule from its start; not with one-cycle */
+    int64_t warmup;
 } kl_schedule;
 /** Learning rate of step t (from 0), t counted in updates. */
 KL_API double kl_schedule_at(const kl_schedule *s, int64_t t);
@@ -63,9 +67,10 @@ typedef struct kl_trainer_opts {
     float clip_norm;             /* of the global gradient; 0: none */
     const kl_param_rule *rules;  /* copied */
     size_t n_rules;
-    int shards;                  /* fixed pieces of a batch, gradients summed by index in a fixed tree; saved in the checkpoint.
-                                    0: one context 1, several 16 */
-    bool allow_nan;              /* default: a step whose gradient is not finite is an error that names the first layer */
+    int shards; /* fixed pieces of a batch, gradients summed by index in a fixed tree; saved in the
+                   checkpoint. 0: one context 1, several 16 */
+    /* default: a step whose gradient is not finite is an error that names the first layer */
+    bool allow_nan;
     uint32_t reserved[8];
 } kl_trainer_opts;
 
@@ -78,17 +83,21 @@ typedef struct kl_metrics {
 } kl_metrics;
 
 typedef struct kl_trainer kl_trainer;
-/** loss: name of the output to minimise (a scalar). logits: name of the output [N,K] whose largest entry is the class, with
- *  labels as the i32 input of the same batch, for accuracy; NULL: none. Copies opts. Caller owns. */
-KL_API kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss, const char *logits,
+/** loss: name of the output to minimise (a scalar). logits: name of the output [N,K] whose largest
+ * entry is the class, with labels as the i32 input of the same batch, for accuracy; NULL: none.
+ * Copies opts. Caller owns. */
+KL_API kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx,
+                                     const char *loss, const char *logits,
                                      const kl_trainer_opts *opts);
 KL_API void kl_trainer_destroy(kl_trainer *tr);
-/** One update from one batch. Queues: host memory of binds is copied before it returns, tensors must stay unchanged until
- *  the step ran. Waits for nothing but the end of the step before the last. */
+/** One update from one batch. Queues: host memory of binds is copied before it returns, tensors
+ * must stay unchanged until the step ran. Waits for nothing but the end of the step before the
+ * last. */
 KL_API kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n_binds);
 /** The same forward pass without update, in inference form; adds to the evaluation's totals. */
 KL_API kl_status kl_trainer_eval(kl_trainer *tr, const kl_bind *binds, size_t n_binds);
-/** Waits; totals of training steps (or of evaluation) since the last call. KL_E_NUMERIC where a step was not finite. */
+/** Waits; totals of training steps (or of evaluation) since the last call. KL_E_NUMERIC where a
+ * step was not finite. */
 KL_API kl_status kl_trainer_metrics(kl_trainer *tr, kl_metrics *out);
 KL_API kl_status kl_trainer_eval_metrics(kl_trainer *tr, kl_metrics *out);
 KL_API int64_t kl_trainer_steps(const kl_trainer *tr); /* updates queued so far */
@@ -96,22 +105,25 @@ KL_API int64_t kl_trainer_steps(const kl_trainer *tr); /* updates queued so far 
 KL_API kl_status kl_trainer_set_schedule(kl_trainer *tr, const kl_schedule *s);
 KL_API kl_model *kl_trainer_model(const kl_trainer *tr); /* borrowed */
 
-/* ---- checkpoints: one safetensors file; README "Checkpoint" has the format and the rule for older versions ------------- */
+/* ---- checkpoints: one safetensors file; README "Checkpoint" has the format and the rule for older
+ * versions ------------- */
 typedef struct kl_meta { /* extra strings kept in the file */
     const char *key, *value;
 } kl_meta;
 /** Parameters, optimizer state, step, seed, graph text and `meta`; temp file, fsync, rename. */
-KL_API kl_status kl_trainer_save(kl_trainer *tr, const char *path, const kl_meta *meta, size_t n_meta);
+KL_API kl_status kl_trainer_save(kl_trainer *tr, const char *path, const kl_meta *meta,
+                                 size_t n_meta);
 /** Parameters, optimizer state and step; the graph's text and the optimizer must be the same. */
 KL_API kl_status kl_trainer_load(kl_trainer *tr, const char *path);
 /** Without a trainer: parameters only. */
 KL_API kl_status kl_model_save(kl_model *m, const char *path, const kl_meta *meta, size_t n_meta);
 /** A model from a checkpoint (graph and parameters) or from a graph's text file. Caller owns. */
 KL_API kl_model *kl_model_load(const char *path);
-/** Value of a metadata key of a checkpoint in fresh memory (kl_free), NULL where it has none (kl_last_error "" then). */
+/** Value of a metadata key of a checkpoint in fresh memory (kl_free), NULL where it has none
+ * (kl_last_error "" then). */
 KL_API char *kl_checkpoint_meta(const char *path, const char *key);
 
-/* ---- evaluation of classifiers -------------------------------------------------------------------------------------- */
+/* ---- evaluation of classifiers --------------------------------------------------------------- */
 typedef struct kl_confusion kl_confusion; /* rows: truth, columns: prediction */
 KL_API kl_confusion *kl_confusion_create(int n_classes);
 KL_API void kl_confusion_destroy(kl_confusion *c);
@@ -120,9 +132,10 @@ KL_API void kl_confusion_add(kl_confusion *c, const float *scores, const int32_t
 KL_API int64_t kl_confusion_at(const kl_confusion *c, int truth, int prediction);
 KL_API double kl_confusion_accuracy(const kl_confusion *c);
 KL_API double kl_confusion_top_k(const kl_confusion *c, int k); /* k 1..5 */
-KL_API void kl_confusion_class(const kl_confusion *c, int k, double *precision, double *recall, double *f1, int64_t *support);
+KL_API void kl_confusion_class(const kl_confusion *c, int k, double *precision, double *recall,
+                               double *f1, int64_t *support);
 
-/* ---- a whole training ----------------------------------------------------------------------------------------------- */
+/* ---- a whole training ------------------------------------------------------------------------ */
 typedef struct kl_progress {
     int epoch, epochs;
     int64_t step, steps;   /* within the epoch */
@@ -136,24 +149,29 @@ typedef struct kl_fit_opts {
     int epochs;              /* default 1 */
     int batch;               /* default 32; larger than the data: an error */
     bool drop_last;          /* leave out a short last batch */
-    int patience;            /* early stopping: epochs without improvement of val_loss (or loss); 0: never */
+    /* early stopping: epochs without improvement of val_loss (or loss); 0: never */
+    int patience;
     double min_delta;
     const char *checkpoint_last, *checkpoint_best; /* paths; NULL: none */
     int64_t checkpoint_every; /* steps between saves of `last`; 0: at each epoch's end */
     bool resume;             /* go on from the position that kl_trainer_load read */
     const kl_meta *meta;     /* into checkpoints */
     size_t n_meta;
-    /** Called after every step (cheap) and at each epoch's end. false: stop; kl_fit saves `last` and returns KL_E_CANCELLED. */
+    /** Called after every step (cheap) and at each epoch's end. false: stop; kl_fit saves `last`
+     * and returns KL_E_CANCELLED. */
     bool (*progress)(void *user, const kl_progress *p);
     void *user;
     int workers;             /* loader threads; default 1 */
     uint32_t reserved[8];
 } kl_fit_opts;
-/** Trains on `train`, evaluates on `val` (may be NULL) after each epoch. The graph's data input and label input are found by
- *  dtype and shape (or named "image"/"x" and "label"/"y"). Bit-exact resume, also in mid-epoch. */
-KL_API kl_status kl_fit(kl_trainer *tr, kl_dataset *train, kl_dataset *val, const kl_fit_opts *opts);
+/** Trains on `train`, evaluates on `val` (may be NULL) after each epoch. The graph's data input and
+ * label input are found by dtype and shape (or named "image"/"x" and "label"/"y"). Bit-exact
+ * resume, also in mid-epoch. */
+KL_API kl_status kl_fit(kl_trainer *tr, kl_dataset *train, kl_dataset *val,
+                        const kl_fit_opts *opts);
 /** Runs a data set through the model in inference form; fills what is not NULL. */
-KL_API kl_status kl_evaluate(kl_trainer *tr, kl_dataset *data, int batch, kl_metrics *out, kl_confusion *confusion);
+KL_API kl_status kl_evaluate(kl_trainer *tr, kl_dataset *data, int batch, kl_metrics *out,
+                             kl_confusion *confusion);
 
 #ifdef __cplusplus
 }

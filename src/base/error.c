@@ -45,6 +45,11 @@ kl_status kl__last_status(void)
     return last_status;
 }
 
+kl_status kl_last_status(void)
+{
+    return last_status;
+}
+
 kl_status kl__failv(kl_status status, const char *fmt, va_list ap)
 {
     /* The arguments may be the sentence that stands, so it is replaced only once the new one is

@@ -1,4 +1,5 @@
-/* The error sentence of this thread, and the log. The level that knows the facts writes the sentence. */
+/* The error sentence of this thread, and the log. The level that knows the facts writes the
+ * sentence. */
 #ifndef KL_BASE_ERROR_H
 #define KL_BASE_ERROR_H
 

@@ -1,4 +1,5 @@
-/* Hashes: FNV-1a names random streams, XXH3 keys caches and null-device tags, CRC-32 guards files. */
+/* Hashes: FNV-1a names random streams, XXH3 keys caches and null-device tags, CRC-32 guards files.
+ */
 #ifndef KL_BASE_HASH_H
 #define KL_BASE_HASH_H
 

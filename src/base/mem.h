@@ -4,7 +4,8 @@
 
 #include <kiln/base.h>
 
-/** Uninitialised memory; 0 bytes give a valid pointer. NULL sets the error sentence. Free with kl__free. */
+/** Uninitialised memory; 0 bytes give a valid pointer. NULL sets the error sentence. Free with
+ * kl__free. */
 void *kl__alloc(size_t bytes);
 /** n * size zeroed bytes, overflow checked. */
 void *kl__calloc(size_t n, size_t size);

@@ -1,5 +1,5 @@
-/* Philox4x32-10 (Salmon et al., SC 2011) as a function of (seed, stream, step, index): no state, so every
- * draw is the same on every device, layout, split and thread count. cl/rng.cl is its twin. */
+/* Philox4x32-10 (Salmon et al., SC 2011) as a function of (seed, stream, step, index): no state, so
+ * every draw is the same on every device, layout, split and thread count. cl/rng.cl is its twin. */
 #ifndef KL_BASE_RNG_H
 #define KL_BASE_RNG_H
 
@@ -14,8 +14,10 @@ void kl__philox(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4]);
 
 uint32_t kl__rng_u32(kl__rng r, uint64_t i);    /* word i mod 4 of block i / 4 */
 float kl__rng_uniform(kl__rng r, uint64_t i);   /* [0, 1), (x >> 8) 2^-24 */
-double kl__rng_normal(kl__rng r, uint64_t i);   /* Box-Muller on the word pairs of the block, double */
-double kl__rng_trunc_normal(kl__rng r, uint64_t i); /* |z| <= 2: the first attempt c3 = 0, 1, ...; r.step is ignored */
+/* Box-Muller on the word pairs of the block, double */
+double kl__rng_normal(kl__rng r, uint64_t i);
+/* |z| <= 2: the first attempt c3 = 0, 1, ...; r.step is ignored */
+double kl__rng_trunc_normal(kl__rng r, uint64_t i);
 uint32_t kl__rng_below(kl__rng r, uint64_t i, uint32_t n); /* (x n) >> 32, n >= 1 */
 
 /** Order of n items in an epoch: Fisher-Yates from the end, from 0..n-1 anew. */

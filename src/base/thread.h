@@ -19,7 +19,8 @@ void kl__cond_wait(kl__cond *c, kl__mutex *m);
 bool kl__cond_wait_for(kl__cond *c, kl__mutex *m, double seconds); /* false: timed out */
 void kl__cond_signal(kl__cond *c);
 void kl__cond_broadcast(kl__cond *c);
-kl_status kl__thread_start(kl__thread *t, void *(*fn)(void *), void *arg); /* all signals blocked in it */
+/* all signals blocked in it */
+kl_status kl__thread_start(kl__thread *t, void *(*fn)(void *), void *arg);
 void kl__thread_join(kl__thread t);
 
 double kl__now(void);     /* monotonic seconds */

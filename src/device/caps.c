@@ -98,8 +98,8 @@ static int version_of(const char *s)
     return 0;
 }
 
-/** Plain stdio: /sys tells about the machine, it is no file of the user's, and a guess that hung on an allocation would
- *  change blockings without a word. */
+/** Plain stdio: /sys tells about the machine, it is no file of the user's, and a guess that hung on
+ * an allocation would change blockings without a word. */
 static bool first_line(const char *path, char *dst, size_t cap)
 {
     FILE *f = fopen(path, "r");

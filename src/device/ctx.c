@@ -64,6 +64,7 @@ static kl_ctx *alloc_ctx(const kl__cl_table *cl)
     ctx->cl = cl;
     kl__mutex_init(&ctx->lock);
     kl__mutex_init(&ctx->build_lock);
+    kl__mutex_init(&ctx->pool_lock);
     kl__cond_init(&ctx->built);
     for (int i = 0; i < KL__N_LANES; i++)
         ctx->lane[i].ctx = ctx;
@@ -257,6 +258,7 @@ void kl_ctx_destroy(kl_ctx *ctx)
     if (atomic_load(&ctx->used_clblast))
         kl__clblast_clear();
     kl__programs_release(ctx);
+    kl__pool_trim(ctx);
     for (int i = 0; i < KL__N_LANES; i++) {
         if (ctx->lane[i].last)
             ctx->cl->clReleaseEvent(ctx->lane[i].last);
@@ -268,6 +270,7 @@ void kl_ctx_destroy(kl_ctx *ctx)
     if (ctx->device)
         ctx->cl->clReleaseDevice(ctx->device);
     kl__cond_finish(&ctx->built);
+    kl__mutex_finish(&ctx->pool_lock);
     kl__mutex_finish(&ctx->build_lock);
     kl__mutex_finish(&ctx->lock);
     kl__free(ctx->cache_dir);
@@ -325,6 +328,7 @@ void kl_ctx_stats_get(const kl_ctx *ctx, kl_ctx_stats *out)
     out->live_buffers = atomic_load(&ctx->live_buffers);
     out->live_bytes = atomic_load(&ctx->live_bytes);
     out->peak_bytes = atomic_load(&ctx->peak_bytes);
+    out->pooled_bytes = atomic_load(&ctx->pool_bytes);
     out->launches = atomic_load(&ctx->launches);
     out->creates = atomic_load(&ctx->creates);
 }

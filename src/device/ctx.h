@@ -35,7 +35,12 @@ struct kl__lane {
     cl_command_queue queue;
     bool chained;  /* out-of-order queue: each command waits for `last` */
     cl_event last; /* chained only; NULL before the first command */
+    /* Commands that use memory, counted: handed to the queue; known to have ended with all before.
+     */
+    atomic_uint_fast64_t queued, ended;
 };
+/** A wait showed that the lane's first n commands have ended. */
+void kl__lane_ended(kl__lane *lane, uint64_t n);
 
 /** What a command of a lane hands to an enqueue call: its wait list, and where the event goes. */
 typedef struct kl__link {
@@ -57,9 +62,22 @@ struct kl__mem {
     atomic_int refs;
     kl_ctx *ctx;
     cl_mem mem;
-    size_t bytes; /* as asked for */
-    size_t held;  /* as accounted; 0 for the caller's own */
+    size_t bytes;      /* as asked for */
+    size_t held;       /* as accounted; 0 for the caller's own */
+    atomic_bool given; /* the caller has seen its cl_mem and may use it where we don't look */
+    /* in the pool: */
+    uint64_t last_use[KL__N_LANES];
+    struct kl__mem *next;
 };
+void kl__mem_free_list(kl__mem *m);
+
+/* Released buffers, kept for reuse; see pool.c. */
+/** Takes over a buffer whose last count went; false: it is not to be kept. */
+bool kl__pool_put(kl__mem *m);
+/** A buffer of `size` bytes or little more that no queued command uses; NULL: there is none. */
+kl__mem *kl__pool_take(kl_ctx *ctx, size_t size);
+/** Frees all that is kept; false: nothing was. */
+bool kl__pool_trim(kl_ctx *ctx);
 /** KL_OK, or the sentence: span inside its memory. */
 kl_status kl__span_check(kl__span span, size_t bytes, const char *what);
 
@@ -101,6 +119,11 @@ struct kl_ctx {
     kl__mutex build_lock; /* programs */
     kl__cond built;
     kl__program *programs;
+
+    kl__mutex pool_lock;
+    kl__mem *pool; /* oldest first */
+    size_t pool_count;
+    atomic_uint_fast64_t pool_bytes;
 
     atomic_bool used_clblast;
     atomic_uint_fast64_t n_built, n_from_cache, build_ns, live_buffers, live_bytes, peak_bytes,

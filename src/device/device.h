@@ -1,5 +1,5 @@
-/* The device floor as the floors above see it: no OpenCL types. A context has caps, lanes (queues), memory,
- * kernels, and sequences: frozen lists of launches, copies, fills and calls. */
+/* The device floor as the floors above see it: no OpenCL types. A context has caps, lanes (queues),
+ * memory, kernels, and sequences: frozen lists of launches, copies, fills and calls. */
 #ifndef KL_DEVICE_DEVICE_H
 #define KL_DEVICE_DEVICE_H
 
@@ -8,20 +8,25 @@
 
 #include <kiln/context.h>
 
-/* ---- capabilities: queried once, changed by quirks.c, then never again ------------------------- */
+/* ---- capabilities: queried once, changed by quirks.c, then never again ----------------------- */
 typedef struct kl__caps {
     kl_device_info info;
     bool cpu;                /* the CPU bit of the device's type */
-    bool solo;               /* cpu and native float width >= 4: one work-item per group, explicit vectors */
-    int vector;              /* floats per SOLO vector: 4, 8, 16 (KILN_VECTOR overrides) ; 1 where !solo */
+    /* cpu and native float width >= 4: one work-item per group, explicit vectors */
+    bool solo;
+    /* floats per SOLO vector: 4, 8, 16 (KILN_VECTOR overrides) ; 1 where !solo */
+    int vector;
     int cl_version;          /* 120, 200, 300: highest -cl-std that the device's compiler takes */
     size_t max_group, max_item[3];
     uint64_t max_alloc, global_bytes, local_bytes, cache_bytes, constant_bytes;
-    size_t l1_bytes, l2_bytes; /* of one core, where the host can tell (CPU devices), else guesses 32 KB / 256 KB */
+    /* of one core, where the host can tell (CPU devices), else guesses 32 KB / 256 KB */
+    size_t l1_bytes, l2_bytes;
     uint32_t align_bytes;    /* base alignment of buffers */
     int compute_units;
-    bool fp16, fp64, sub_groups, out_of_order, host_memory; /* host_memory: device and host share memory */
-    bool caches_kernels;     /* the driver keeps compiled kernels itself: never ask it for binaries */
+    /* host_memory: device and host share memory */
+    bool fp16, fp64, sub_groups, out_of_order, host_memory;
+    /* the driver keeps compiled kernels itself: never ask it for binaries */
+    bool caches_kernels;
     bool times_useless;      /* profiling gives nonsense: use the host's clock */
     bool gemm_library_slow;  /* CLBlast loses against our own kernels here */
     char std_option[16];     /* "-cl-std=CL1.2" */
@@ -29,7 +34,7 @@ typedef struct kl__caps {
 const kl__caps *kl__ctx_caps(const kl_ctx *ctx);
 uint32_t kl__ctx_flags(const kl_ctx *ctx); /* KL_CTX_* in force */
 
-/* ---- events: a value, no allocation ------------------------------------------------------------ */
+/* ---- events: a value, no allocation ---------------------------------------------------------- */
 typedef struct kl__event {
     void *h; /* NULL: nothing to wait for */
 } kl__event;
@@ -38,12 +43,14 @@ kl_status kl__event_wait(kl_ctx *ctx, kl__event e); /* KL_E_DEVICE where the com
 int kl__event_poll(kl_ctx *ctx, kl__event e);
 void kl__event_retain(kl__event e);
 void kl__event_release(kl__event *e); /* and sets it to none */
-/** Device seconds from start to end; false where the context does not profile or times are useless. */
+/** Device seconds from start to end; false where the context does not profile or times are useless.
+ */
 bool kl__event_seconds(kl_ctx *ctx, kl__event e, double *start, double *end);
 
-/* ---- memory ------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 typedef struct kl__mem kl__mem;
-/** Counted, count 1. 0 bytes are legal and need no device memory. NULL: error set (size, what is held, limit). */
+/** Counted, count 1. 0 bytes are legal and need no device memory. NULL: error set (size, what is
+ * held, limit). */
 kl__mem *kl__mem_create(kl_ctx *ctx, size_t bytes);
 kl__mem *kl__mem_retain(kl__mem *m);
 void kl__mem_release(kl__mem *m);
@@ -56,9 +63,9 @@ typedef struct kl__span {
     size_t offset; /* bytes */
 } kl__span;
 
-/* ---- lanes: command queues. Enqueue calls take the context's lock; they queue and return. ---------
- * Where the caller brought one queue, all lanes are that queue. On an out-of-order queue a lane chains its own
- * commands by events, so that every lane is in order. */
+/* ---- lanes: command queues. Enqueue calls take the context's lock; they queue and return.
+ * --------- Where the caller brought one queue, all lanes are that queue. On an out-of-order queue
+ * a lane chains its own commands by events, so that every lane is in order. */
 typedef struct kl__lane kl__lane;
 typedef enum kl__lane_kind { KL__COMPUTE, KL__UPLOAD, KL__DOWNLOAD, KL__N_LANES } kl__lane_kind;
 kl__lane *kl__ctx_lane(kl_ctx *ctx, kl__lane_kind kind);
@@ -68,16 +75,19 @@ kl_status kl__lane_wait(kl__lane *lane, kl__event e);
 /** An event that is done when all commands queued so far are. Caller releases. */
 kl_status kl__lane_mark(kl__lane *lane, kl__event *done);
 /** src must live until *done (done NULL: blocks). */
-kl_status kl__lane_write(kl__lane *lane, kl__span dst, const void *src, size_t bytes, kl__event *done);
+kl_status kl__lane_write(kl__lane *lane, kl__span dst, const void *src, size_t bytes,
+                         kl__event *done);
 kl_status kl__lane_read(kl__lane *lane, kl__span src, void *dst, size_t bytes, kl__event *done);
 kl_status kl__lane_copy(kl__lane *lane, kl__span dst, kl__span src, size_t bytes);
 /** Fills with a pattern of 1, 4 or 8 bytes; `bytes` a multiple of it. */
-kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_t pattern_bytes, size_t bytes);
+kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_t pattern_bytes,
+                        size_t bytes);
 kl_status kl__lane_flush(kl__lane *lane);
 kl_status kl__lane_finish(kl__lane *lane);
 
-/* ---- kernels -------------------------------------------------------------------------------------- */
-/** -D options, zero-initialise: names and integers or words that we formatted, never text from a file. */
+/* ---- kernels --------------------------------------------------------------------------------- */
+/** -D options, zero-initialise: names and integers or words that we formatted, never text from a
+ * file. */
 typedef struct kl__defs {
     kl__text options;
 } kl__defs;
@@ -109,21 +119,25 @@ typedef struct kl__launch {
     int n_args;
     kl__arg arg[KL__MAX_ARGS];
     int dims;
-    size_t global[3], local[3]; /* local[0] 0: the floor chooses; global is rounded up by the caller */
-    size_t local_bytes;  /* __local declared inside the kernel, in bytes, for the check against the limit */
+    /* local[0] 0: the floor chooses; global is rounded up by the caller */
+    size_t global[3], local[3];
+    /* __local declared inside the kernel, in bytes, for the check against the limit */
+    size_t local_bytes;
 } kl__launch;
 
-/* ---- sequences: a list frozen once, run by enqueueing only ----------------------------------------- */
+/* ---- sequences: a list frozen once, run by enqueueing only ----------------------------------- */
 typedef struct kl__seq kl__seq;
 kl__seq *kl__seq_create(kl_ctx *ctx);
 void kl__seq_destroy(kl__seq *s);
-/** Builds (or finds) the program, makes a kernel object of its own and sets all arguments. Retains spans' memory.
- *  Checks group size and local memory against the device, so that a run cannot abort the process. */
+/** Builds (or finds) the program, makes a kernel object of its own and sets all arguments. Retains
+ * spans' memory. Checks group size and local memory against the device, so that a run cannot abort
+ * the process. */
 kl_status kl__seq_kernel(kl__seq *s, const kl__launch *l);
 kl_status kl__seq_copy(kl__seq *s, const char *label, kl__span dst, kl__span src, size_t bytes);
 kl_status kl__seq_fill(kl__seq *s, const char *label, kl__span dst, uint32_t pattern, size_t bytes);
-/** A library's call in place of a kernel: C[m,n] = alpha op(A) op(B) + beta C, row-major f32, through CLBlast.
- *  KL_E_UNSUPPORTED where CLBlast is not to be had (not installed, foreign table). */
+/** A library's call in place of a kernel: C[m,n] = alpha op(A) op(B) + beta C, row-major f32,
+ * through CLBlast. KL_E_UNSUPPORTED where CLBlast is not to be had (not installed, foreign table).
+ */
 typedef struct kl__gemm {
     bool ta, tb;
     int m, n, k;
@@ -134,17 +148,19 @@ typedef struct kl__gemm {
 kl_status kl__seq_gemm(kl__seq *s, const char *label, const kl__gemm *g);
 bool kl__gemm_available(const kl_ctx *ctx);
 
-/** Binds slot `slot` (all arguments that name it) to a span from the next run on. Retains; no clCreate*. */
+/** Binds slot `slot` (all arguments that name it) to a span from the next run on. Retains; no
+ * clCreate*. */
 kl_status kl__seq_bind(kl__seq *s, int slot, kl__span span);
 /** What a slot is bound to; false: nothing. */
 bool kl__seq_bound(const kl__seq *s, int slot, kl__span *out);
 size_t kl__seq_count(const kl__seq *s);
 const char *kl__seq_label(const kl__seq *s, size_t i);
-const char *kl__seq_kernel_name(const kl__seq *s, size_t i); /* "copy", "fill", "gemm" for the others */
+/* "copy", "fill", "gemm" for the others */
+const char *kl__seq_kernel_name(const kl__seq *s, size_t i);
 /** Enqueues steps first..last-1 on the lane, in order. No allocation, no clCreate*. */
 kl_status kl__seq_run(kl__seq *s, kl__lane *lane, size_t first, size_t last);
-/** Runs the whole sequence step by step and gives each step's seconds (device clock where it can be trusted).
- *  `seconds` has kl__seq_count entries. Waits. */
+/** Runs the whole sequence step by step and gives each step's seconds (device clock where it can be
+ * trusted). `seconds` has kl__seq_count entries. Waits. */
 kl_status kl__seq_profile(kl__seq *s, kl__lane *lane, double *seconds);
 
 #endif

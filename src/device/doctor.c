@@ -1,9 +1,11 @@
-/* The doctor: what may keep OpenCL from working here, in the order in which one thing needs the other, and what to do. */
+/* The doctor: what may keep OpenCL from working here, in the order in which one thing needs the
+ * other, and what to do. */
 #define _DEFAULT_SOURCE /* strsignal's neighbours, pipe flags by fcntl */
 #include "device/doctor.h"
 
 #include "base/mem.h"
 #include "base/thread.h"
+#include "base/vfs.h"
 #include "device/opencl.h"
 
 #include <errno.h>
@@ -16,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- findings --------------------------------------------------------------------------------------------- */
+/* ---- findings ---- */
 static void keep(kl__doctor *d, const kl__record *r)
 {
     switch (r->kind) {
@@ -83,7 +85,7 @@ void kl__trying(kl__doctor *d, const char *fmt, ...)
     kl__record_put(d, &r);
 }
 
-/* ---- children ------------------------------------------------------------------------------------------------ */
+/* ---- children ---- */
 /** Takes records until the child closes its end; false: the time is over. */
 static bool listen_to(kl__doctor *d, int fd)
 {
@@ -118,7 +120,9 @@ static void child(kl__doctor *d, int fd, void (*stage)(kl__doctor *d))
     kl_set_log(NULL, NULL, KL_LOG_ERROR);
     d->pipe = fd;
     stage(d);
-    _exit(d->status == KL_OK ? 0 : 1); /* no exit handlers: they are the parent's, and drivers' may hang */
+    _exit(d->status == KL_OK
+              ? 0
+              : 1); /* no exit handlers: they are the parent's, and drivers' may hang */
 }
 
 static void tell_end(kl__doctor *d, bool in_time, pid_t pid, const char *fix)
@@ -130,12 +134,14 @@ static void tell_end(kl__doctor *d, bool in_time, pid_t pid, const char *fix)
     while ((got = waitpid(pid, &status, 0)) < 0 && errno == EINTR) {
     }
     if (!in_time)
-        kl__find(d, KL_FINDING_BAD, fix, "%s: no answer within %d seconds", d->trying, KL__DOCTOR_SECONDS);
+        kl__find(d, KL_FINDING_BAD, fix, "%s: no answer within %d seconds", d->trying,
+                 KL__DOCTOR_SECONDS);
     else if (got == pid && WIFSIGNALED(status))
         kl__find(d, KL_FINDING_BAD, fix, "%s: the driver ended its process (%s)", d->trying,
                  strsignal(WTERMSIG(status)));
     else if (got == pid && WIFEXITED(status) && WEXITSTATUS(status))
-        kl__find(d, KL_FINDING_BAD, fix, "%s: the driver left with exit status %d", d->trying, WEXITSTATUS(status));
+        kl__find(d, KL_FINDING_BAD, fix, "%s: the driver left with exit status %d", d->trying,
+                 WEXITSTATUS(status));
 }
 
 void kl__doctor_stage(kl__doctor *d, void (*stage)(kl__doctor *d), const char *fix)
@@ -146,7 +152,7 @@ void kl__doctor_stage(kl__doctor *d, void (*stage)(kl__doctor *d), const char *f
         return;
     }
     if (pipe(fd) != 0) {
-        d->status = kl__fail(KL_E_IO, "doctor: no pipe: %s", strerror(errno));
+        d->status = kl__fail_errno("doctor", "open a pipe", -errno);
         return;
     }
     fcntl(fd[0], F_SETFD, FD_CLOEXEC);
@@ -158,7 +164,7 @@ void kl__doctor_stage(kl__doctor *d, void (*stage)(kl__doctor *d), const char *f
     }
     close(fd[1]);
     if (pid < 0) {
-        d->status = kl__fail(KL_E_IO, "doctor: no child process: %s", strerror(errno));
+        d->status = kl__fail_errno("doctor", "start a child process", -errno);
     } else {
         bool in_time = listen_to(d, fd[0]);
         tell_end(d, in_time, pid, fix);
@@ -166,7 +172,7 @@ void kl__doctor_stage(kl__doctor *d, void (*stage)(kl__doctor *d), const char *f
     close(fd[0]);
 }
 
-/* ---- the visit --------------------------------------------------------------------------------------------------- */
+/* ---- the visit ---- */
 static void try_devices(kl__doctor *d)
 {
     char fix[240];
@@ -174,9 +180,12 @@ static void try_devices(kl__doctor *d)
         const kl_device_info *i = &d->device[d->now];
         if (!i->usable)
             continue;
-        snprintf(fix, sizeof fix, "update or remove the driver %.60s (%.60s), or choose another device by KILN_DEVICE=P:D",
+        snprintf(fix, sizeof fix,
+                 "update or remove the driver %.60s (%.60s), or choose another device by "
+                 "KILN_DEVICE=P:D",
                  i->platform_name, i->driver);
-        snprintf(d->trying, sizeof d->trying, "device %d:%d %.100s", i->platform, i->device, i->name);
+        snprintf(d->trying, sizeof d->trying, "device %d:%d %.100s", i->platform, i->device,
+                 i->name);
         kl__doctor_stage(d, kl__doctor_probe, fix);
     }
 }
@@ -192,8 +201,9 @@ static void verdict(kl__doctor *d)
             best = i;
     }
     if (best < 0) {
-        kl__find(d, KL_FINDING_BAD, "mend the first line marked bad above; on a machine without a GPU: apt install "
-                                    "ocl-icd-libopencl1 pocl-opencl-icd",
+        kl__find(d, KL_FINDING_BAD,
+                 "mend the first line marked bad above; on a machine without a GPU: apt install "
+                 "ocl-icd-libopencl1 pocl-opencl-icd",
                  "training cannot run: no device works");
         return;
     }
@@ -201,9 +211,9 @@ static void verdict(kl__doctor *d)
     char fix[64] = "";
     if (first != best)
         snprintf(fix, sizeof fix, "set KILN_DEVICE=%d:%d", i->platform, i->device);
-    kl__find(d, first == best ? KL_FINDING_OK : KL_FINDING_BAD, fix, "training %s run on %d:%d %.90s%s",
-             first == best ? "will" : "can", i->platform, i->device, i->name,
-             first == best ? "" : ", but another that failed is preferred");
+    kl__find(d, first == best ? KL_FINDING_OK : KL_FINDING_BAD, fix,
+             "training %s run on %d:%d %.90s%s", first == best ? "will" : "can", i->platform,
+             i->device, i->name, first == best ? "" : ", but another that failed is preferred");
 }
 
 kl_status kl_doctor(bool isolate, kl_finding **out, size_t *n)
@@ -218,11 +228,14 @@ kl_status kl_doctor(bool isolate, kl_finding **out, size_t *n)
     d->pipe = -1;
     d->isolate = isolate && !kl__cl_started();
     if (isolate && !d->isolate)
-        kl__find(d, KL_FINDING_NOTE, "run it in a fresh process",
-                 "this process uses OpenCL already, so drivers are tried in it rather than in children");
+        kl__find(
+            d, KL_FINDING_NOTE, "run it in a fresh process",
+            "this process uses OpenCL already, so drivers are tried in it rather than in children");
     kl__doctor_drivers(d);
     snprintf(d->trying, sizeof d->trying, "listing platforms");
-    kl__doctor_stage(d, kl__doctor_list, "remove the .icd files in /etc/OpenCL/vendors one by one to find the driver that fails");
+    kl__doctor_stage(
+        d, kl__doctor_list,
+        "remove the .icd files in /etc/OpenCL/vendors one by one to find the driver that fails");
     kl__doctor_permissions(d);
     try_devices(d);
     kl__doctor_caches(d);

@@ -16,7 +16,7 @@ typedef enum kl__record_kind {
 } kl__record_kind;
 typedef struct kl__record {
     kl__record_kind kind;
-    kl_finding finding; /* FINDING; TRYING: what */
+    kl_finding finding;  /* FINDING; TRYING: what */
     kl_device_info info; /* DEVICE */
 } kl__record;
 
@@ -29,21 +29,23 @@ typedef struct kl__doctor {
     char trying[160];
     kl_device_info device[KL__DOCTOR_DEVICES];
     bool passed[KL__DOCTOR_DEVICES];
-    int n_devices, now; /* now: the device that is tried */
+    int n_devices, now;  /* now: the device that is tried */
     const char *library; /* that is tried */
 } kl__doctor;
 
 /** Adds a finding. fix NULL: nothing is to be done. */
-void kl__find(kl__doctor *d, kl_finding_level level, const char *fix, const char *fmt, ...) KL_PRINTF(4, 5);
+void kl__find(kl__doctor *d, kl_finding_level level, const char *fix, const char *fmt, ...)
+    KL_PRINTF(4, 5);
 /** Says what is about to be tried, in case it kills the process. */
 void kl__trying(kl__doctor *d, const char *fmt, ...) KL_PRINTF(2, 3);
 void kl__record_put(kl__doctor *d, const kl__record *r);
 
-/** Runs `stage` in a child where d isolates, else here. A child that dies or takes longer than KL__DOCTOR_SECONDS is a
- *  finding with `fix`. */
+/** Runs `stage` in a child where d isolates, else here. A child that dies or takes longer than
+ * KL__DOCTOR_SECONDS is a finding with `fix`. */
 void kl__doctor_stage(kl__doctor *d, void (*stage)(kl__doctor *d), const char *fix);
 
-/* doctor_system.c: looks at files only, but for kl__doctor_drivers, which opens libraries (in children). */
+/* doctor_system.c: looks at files only, but for kl__doctor_drivers, which opens libraries (in
+ * children). */
 void kl__doctor_drivers(kl__doctor *d); /* loader, ICD files */
 void kl__doctor_permissions(kl__doctor *d);
 void kl__doctor_caches(kl__doctor *d);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- platforms and devices --------------------------------------------------------------------------------- */
+/* ---- platforms and devices ---- */
 /** A driver that answers and offers nothing: the usual reasons. */
 static void explain_empty(kl__doctor *d, cl_uint p, const char *name)
 {
@@ -19,13 +19,19 @@ static void explain_empty(kl__doctor *d, cl_uint p, const char *name)
         kl__find(d, KL_FINDING_BAD,
                  unwritable ? "set POCL_CACHE_DIR to a folder that can be written"
                             : "look at what POCL_DEBUG=err prints; unset POCL_DEVICES",
-                 unwritable ? "platform %u %s has no device: its cache %s cannot be written" : "platform %u %s has no device", p,
-                 name, cache);
+                 unwritable ? "platform %u %s has no device: its cache %s cannot be written"
+                            : "platform %u %s has no device",
+                 p, name, cache);
     else if (kl__contains_nocase(name, "rusticl"))
-        kl__find(d, KL_FINDING_NOTE, "set RUSTICL_ENABLE=radeonsi (AMD), iris (Intel), nouveau (NVIDIA) or llvmpipe (CPU)",
-                 "platform %u %s has no device%s", p, name, getenv("RUSTICL_ENABLE") ? "" : ": RUSTICL_ENABLE is not set");
+        kl__find(
+            d, KL_FINDING_NOTE,
+            "set RUSTICL_ENABLE=radeonsi (AMD), iris (Intel), nouveau (NVIDIA) or llvmpipe (CPU)",
+            "platform %u %s has no device%s", p, name,
+            getenv("RUSTICL_ENABLE") ? "" : ": RUSTICL_ENABLE is not set");
     else
-        kl__find(d, KL_FINDING_NOTE, "check that the GPU is there (lspci) and that this user is in the groups render and video",
+        kl__find(d, KL_FINDING_NOTE,
+                 "check that the GPU is there (lspci) and that this user is in the groups render "
+                 "and video",
                  "platform %u %s has no device", p, name);
     kl__free(cache);
 }
@@ -38,11 +44,12 @@ static void tell_device(kl__doctor *d, const kl_device_info *i)
     r.info = *i;
     kl__record_put(d, &r);
     if (i->usable)
-        kl__find(d, KL_FINDING_OK, NULL, "device %d:%d %.60s (%s, %.20s, driver %.30s)", i->platform, i->device, i->name,
-                 i->type, i->version, i->driver);
+        kl__find(d, KL_FINDING_OK, NULL, "device %d:%d %.60s (%s, %.20s, driver %.30s)",
+                 i->platform, i->device, i->name, i->type, i->version, i->driver);
     else
-        kl__find(d, KL_FINDING_NOTE, "update its driver, or use another device", "device %d:%d %.60s is not usable: %s",
-                 i->platform, i->device, i->name, i->why_not);
+        kl__find(d, KL_FINDING_NOTE, "update its driver, or use another device",
+                 "device %d:%d %.60s is not usable: %s", i->platform, i->device, i->name,
+                 i->why_not);
 }
 
 static void tell_platform(kl__doctor *d, const kl__cl_table *cl, cl_platform_id id, cl_uint p)
@@ -56,8 +63,9 @@ static void tell_platform(kl__doctor *d, const kl__cl_table *cl, cl_platform_id 
     kl__trying(d, "listing the devices of platform %u %.90s", p, name);
     cl_int code = cl->clGetDeviceIDs(id, CL_DEVICE_TYPE_ALL, 0, NULL, &n);
     if (code && code != CL_DEVICE_NOT_FOUND)
-        kl__find(d, KL_FINDING_BAD, "update the driver, or remove its .icd file", "platform %u %.90s: clGetDeviceIDs: %s (%d)", p,
-                 name, kl__cl_code_name(code), code);
+        kl__find(d, KL_FINDING_BAD, "update the driver, or remove its .icd file",
+                 "platform %u %.90s: clGetDeviceIDs: %s (%d)", p, name, kl__cl_code_name(code),
+                 code);
     else if (code || !n)
         explain_empty(d, p, name);
     else
@@ -76,8 +84,9 @@ void kl__doctor_list(kl__doctor *d)
         return; /* open_loader has told */
     cl_int code = cl->clGetPlatformIDs(64, ids, &n);
     if (code || !n) {
-        kl__find(d, KL_FINDING_BAD, "install a driver; see the lines about .icd files", "the loader finds no platform%s%s",
-                 code ? ": " : "", code ? kl__cl_code_name(code) : "");
+        kl__find(d, KL_FINDING_BAD, "install a driver; see the lines about .icd files",
+                 "the loader finds no platform%s%s", code ? ": " : "",
+                 code ? kl__cl_code_name(code) : "");
         return;
     }
     for (cl_uint p = 0; p < n && p < 64; p++)
@@ -92,7 +101,7 @@ void kl__doctor_list(kl__doctor *d)
     kl__free(found);
 }
 
-/* ---- one device -------------------------------------------------------------------------------------------------- */
+/* ---- one device ---- */
 enum { N = 4096, GROUP = 8, STREAM_BYTES = 64 << 20, STREAM_RUNS = 4, PER_ITEM = 1024 };
 
 typedef struct probe {
@@ -103,11 +112,17 @@ typedef struct probe {
     uint32_t in[N], out[N];
 } probe;
 
-static kl_status launch(probe *p, kl__seq *s, const char *kernel, const kl__arg *args, int n, size_t global, size_t local)
+static kl_status launch(kl__seq *s, const char *kernel, const kl__arg *args, int n, size_t global,
+                        size_t local)
 {
-    kl__launch l = {.file = "selfprobe.cl", .kernel = kernel, .label = "probe", .n_args = n, .dims = 1,
-                    .global = {global, 1, 1}, .local = {local, 1, 1}, .local_bytes = local * sizeof(uint32_t)};
-    (void)p;
+    kl__launch l = {.file = "selfprobe.cl",
+                    .kernel = kernel,
+                    .label = "probe",
+                    .n_args = n,
+                    .dims = 1,
+                    .global = {global, 1, 1},
+                    .local = {local, 1, 1},
+                    .local_bytes = local * sizeof(uint32_t)};
     memcpy(l.arg, args, (size_t)n * sizeof *args);
     return kl__seq_kernel(s, &l);
 }
@@ -125,10 +140,11 @@ static kl__arg u32_arg(uint32_t v)
 /** Runs one kernel from x to y and reads y. */
 static kl_status run(probe *p, const char *kernel, size_t local, int n_args)
 {
-    kl__mem *x = kl__mem_create(p->ctx, sizeof p->in), *y = x ? kl__mem_create(p->ctx, sizeof p->out) : NULL;
+    kl__mem *x = kl__mem_create(p->ctx, sizeof p->in),
+            *y = x ? kl__mem_create(p->ctx, sizeof p->out) : NULL;
     kl__seq *s = y ? kl__seq_create(p->ctx) : NULL;
     kl__arg args[3] = {span_arg(x, 4), span_arg(y, 4), u32_arg(N)};
-    kl_status st = s ? launch(p, s, kernel, args, n_args, N, local) : kl__last_status();
+    kl_status st = s ? launch(s, kernel, args, n_args, N, local) : kl__last_status();
     if (st == KL_OK)
         st = kl__lane_write(p->lane, (kl__span){x, 0}, p->in, sizeof p->in, NULL);
     if (st == KL_OK)
@@ -159,17 +175,20 @@ static bool verify(probe *p, const char *kernel, const char *what, size_t local,
     kl__trying(p->d, "%s: building and running %s", p->who, what);
     memset(p->out, 0, sizeof p->out);
     if (run(p, kernel, local, n_args) != KL_OK) {
-        kl__find(p->d, KL_FINDING_BAD, "update the driver, or choose another device by KILN_DEVICE", "%s: %s", p->who,
-                 kl_last_error());
+        kl__find(p->d, KL_FINDING_BAD, "update the driver, or choose another device by KILN_DEVICE",
+                 "%s: %s", p->who, kl_last_error());
         return false;
     }
     for (uint32_t i = 0; i < N; i++)
         if (p->out[i] != want(p, i)) {
-            kl__find(p->d, KL_FINDING_BAD, "do not use this driver: update it, or choose another device by KILN_DEVICE",
-                     "%s computes wrong numbers: %s gave %u at %u, %u is right", p->who, what, p->out[i], i, want(p, i));
+            kl__find(p->d, KL_FINDING_BAD,
+                     "do not use this driver: update it, or choose another device by KILN_DEVICE",
+                     "%s computes wrong numbers: %s gave %u at %u, %u is right", p->who, what,
+                     p->out[i], i, want(p, i));
             return false;
         }
-    kl__find(p->d, KL_FINDING_OK, NULL, "%s: %s builds, runs and is right (%.1f s)", p->who, what, kl__now() - start);
+    kl__find(p->d, KL_FINDING_OK, NULL, "%s: %s builds, runs and is right (%.1f s)", p->who, what,
+             kl__now() - start);
     return true;
 }
 
@@ -179,7 +198,8 @@ static kl_status stream(probe *p, kl__mem *x, kl__mem *y, size_t bytes, double *
     static const uint32_t zero;
     kl__seq *s = kl__seq_create(p->ctx);
     kl__arg args[4] = {span_arg(x, 16), span_arg(y, 16), u32_arg(n), u32_arg(PER_ITEM)};
-    kl_status st = s ? launch(p, s, "selfprobe_stream", args, 4, (n + PER_ITEM - 1) / PER_ITEM, 0) : kl__last_status();
+    kl_status st = s ? launch(s, "selfprobe_stream", args, 4, (n + PER_ITEM - 1) / PER_ITEM, 0)
+                     : kl__last_status();
     if (st == KL_OK)
         st = kl__lane_fill(p->lane, (kl__span){x, 0}, &zero, 4, bytes);
     *seconds = 1e30;
@@ -208,20 +228,23 @@ static bool bandwidth(probe *p)
     kl__mem_release(x);
     if (st != KL_OK)
         kl__find(p->d, KL_FINDING_BAD,
-                 getenv("POCL_MEMORY_LIMIT") ? "unset POCL_MEMORY_LIMIT" : "close what else uses the device's memory", "%s: %s",
-                 p->who, kl_last_error());
+                 getenv("POCL_MEMORY_LIMIT") ? "unset POCL_MEMORY_LIMIT"
+                                             : "close what else uses the device's memory",
+                 "%s: %s", p->who, kl_last_error());
     else
-        kl__find(p->d, KL_FINDING_OK, NULL, "%s: %zu MiB read and written at %.1f GB/s", p->who, bytes >> 20,
-                 2 * (double)bytes / seconds / 1e9);
+        kl__find(p->d, KL_FINDING_OK, NULL, "%s: %zu MiB read and written at %.1f GB/s", p->who,
+                 bytes >> 20, 2 * (double)bytes / seconds / 1e9);
     return st == KL_OK;
 }
 
 static void tell_limits(probe *p)
 {
     const kl__caps *c = kl__ctx_caps(p->ctx);
-    kl__find(p->d, KL_FINDING_OK, NULL, "%s: double precision %s, half %s; local memory %llu KiB; %.1f GiB, %.1f at once", p->who,
-             c->fp64 ? "yes" : "no", c->fp16 ? "yes" : "no", (unsigned long long)c->local_bytes / 1024,
-             (double)c->global_bytes / 1073741824.0, (double)c->max_alloc / 1073741824.0);
+    kl__find(p->d, KL_FINDING_OK, NULL,
+             "%s: double precision %s, half %s; local memory %llu KiB; %.1f GiB, %.1f at once",
+             p->who, c->fp64 ? "yes" : "no", c->fp16 ? "yes" : "no",
+             (unsigned long long)c->local_bytes / 1024, (double)c->global_bytes / 1073741824.0,
+             (double)c->max_alloc / 1073741824.0);
 }
 
 void kl__doctor_probe(kl__doctor *d)
@@ -241,8 +264,8 @@ void kl__doctor_probe(kl__doctor *d)
     kl__trying(d, "%s: opening %.90s", p->who, i->name);
     p->ctx = kl_ctx_create(&(kl_ctx_opts){.device = choice, .cache_dir = ""});
     if (!p->ctx) {
-        kl__find(d, KL_FINDING_BAD, "update the driver, or choose another device by KILN_DEVICE", "%s: %s", p->who,
-                 kl_last_error());
+        kl__find(d, KL_FINDING_BAD, "update the driver, or choose another device by KILN_DEVICE",
+                 "%s: %s", p->who, kl_last_error());
     } else {
         p->lane = kl__ctx_lane(p->ctx, KL__COMPUTE);
         if (verify(p, "selfprobe_mix", "a kernel", 0, 3, mixed) &&

@@ -1,4 +1,5 @@
-/* The doctor without OpenCL: the loader, the files that name drivers, permissions, caches, environment. */
+/* The doctor without OpenCL: the loader, the files that name drivers, permissions, caches,
+ * environment. */
 #define _DEFAULT_SOURCE
 #include "device/doctor.h"
 
@@ -20,7 +21,7 @@ static const char *env(const char *name)
     return s && *s ? s : NULL;
 }
 
-/* ---- loader and drivers ------------------------------------------------------------------------------------ */
+/* ---- loader and drivers ---- */
 static void open_loader(kl__doctor *d)
 {
     kl__trying(d, "opening the OpenCL loader %s", d->library);
@@ -33,9 +34,11 @@ static void open_loader(kl__doctor *d)
         return;
     }
     const char *why = dlerror();
-    kl__find(d, KL_FINDING_BAD, env("KILN_OPENCL_LIB") ? "unset KILN_OPENCL_LIB, or let it name a library that is there"
-                                                       : "apt install ocl-icd-libopencl1 (other systems: ocl-icd, or "
-                                                         "the Khronos ICD loader)",
+    kl__find(d, KL_FINDING_BAD,
+             env("KILN_OPENCL_LIB")
+                 ? "unset KILN_OPENCL_LIB, or let it name a library that is there"
+                 : "apt install ocl-icd-libopencl1 (other systems: ocl-icd, or "
+                   "the Khronos ICD loader)",
              "no OpenCL loader: %s", why ? why : d->library);
 }
 
@@ -50,14 +53,17 @@ static void open_driver(kl__doctor *d)
         return;
     }
     const char *why = dlerror();
-    kl__find(d, KL_FINDING_BAD, "install the package that has this library again, or remove the .icd file that names it",
-             "driver does not open: %s", why ? why : d->library);
+    kl__find(
+        d, KL_FINDING_BAD,
+        "install the package that has this library again, or remove the .icd file that names it",
+        "driver does not open: %s", why ? why : d->library);
 }
 
 static void try_driver(kl__doctor *d, const char *library)
 {
     d->library = library;
-    kl__doctor_stage(d, open_driver, "remove the .icd file that names this driver, or update its package");
+    kl__doctor_stage(d, open_driver,
+                     "remove the .icd file that names this driver, or update its package");
 }
 
 static void read_icd(kl__doctor *d, const char *path)
@@ -77,7 +83,8 @@ static void read_icd(kl__doctor *d, const char *path)
         kl__find(d, KL_FINDING_OK, NULL, "%s names %s", path, line);
         try_driver(d, line);
     } else {
-        kl__find(d, KL_FINDING_BAD, "remove it, or install its driver's package again", "%s is empty", path);
+        kl__find(d, KL_FINDING_BAD, "remove it, or install its driver's package again",
+                 "%s is empty", path);
     }
     kl__free(text);
 }
@@ -121,8 +128,9 @@ static void read_filenames(kl__doctor *d, const char *list)
 
 void kl__doctor_drivers(kl__doctor *d)
 {
-    static const char install[] = "install the driver of your GPU (apt: intel-opencl-icd, nvidia-opencl-icd, "
-                                  "rocm-opencl-icd, mesa-opencl-icd), or for the CPU: apt install pocl-opencl-icd";
+    static const char install[] =
+        "install the driver of your GPU (apt: intel-opencl-icd, nvidia-opencl-icd, "
+        "rocm-opencl-icd, mesa-opencl-icd), or for the CPU: apt install pocl-opencl-icd";
     const char *vendors = env("OCL_ICD_VENDORS"), *path = env("OPENCL_VENDOR_PATH");
     d->library = env("KILN_OPENCL_LIB") ? env("KILN_OPENCL_LIB") : "libOpenCL.so.1";
     kl__doctor_stage(d, open_loader, "install the loader's package again");
@@ -140,7 +148,7 @@ void kl__doctor_drivers(kl__doctor *d)
         read_filenames(d, env("OCL_ICD_FILENAMES"));
 }
 
-/* ---- permissions ----------------------------------------------------------------------------------------------- */
+/* ---- permissions ---- */
 static void check_node(kl__doctor *d, const char *path)
 {
     struct stat st;
@@ -154,7 +162,8 @@ static void check_node(kl__doctor *d, const char *path)
     const struct group *g = getgrgid(st.st_gid);
     snprintf(fix, sizeof fix, "sudo usermod -aG render,video $USER, then log in again%s%s%s",
              g ? " (the node belongs to group " : "", g ? g->gr_name : "", g ? ")" : "");
-    kl__find(d, KL_FINDING_BAD, fix, "%s is there, but this user may not use it: its GPU stays hidden", path);
+    kl__find(d, KL_FINDING_BAD, fix,
+             "%s is there, but this user may not use it: its GPU stays hidden", path);
 }
 
 typedef struct maker {
@@ -165,9 +174,11 @@ typedef struct maker {
 static void check_card(kl__doctor *d, const char *card)
 {
     static const maker makers[] = {
-        {"0x1002", "AMD", "apt install rocm-opencl-icd, or mesa-opencl-icd with RUSTICL_ENABLE=radeonsi"},
+        {"0x1002", "AMD",
+         "apt install rocm-opencl-icd, or mesa-opencl-icd with RUSTICL_ENABLE=radeonsi"},
         {"0x8086", "Intel", "apt install intel-opencl-icd"},
-        {"0x10de", "NVIDIA", "install NVIDIA's driver with its OpenCL library (apt: nvidia-opencl-icd)"},
+        {"0x10de", "NVIDIA",
+         "install NVIDIA's driver with its OpenCL library (apt: nvidia-opencl-icd)"},
     };
     uint8_t *id = NULL;
     size_t n;
@@ -178,14 +189,16 @@ static void check_card(kl__doctor *d, const char *card)
     if (path && !gpu && kl__path_exists(path) && kl__file_read(path, 64, &id, &n) == KL_OK)
         for (size_t i = 0; i < sizeof makers / sizeof *makers; i++)
             if (kl__starts((const char *)id, makers[i].id))
-                kl__find(d, KL_FINDING_NOTE, makers[i].fix, "%s is a GPU of %s, but OpenCL has no GPU", card,
-                         makers[i].name);
+                kl__find(d, KL_FINDING_NOTE, makers[i].fix,
+                         "%s is a GPU of %s, but OpenCL has no GPU", card, makers[i].name);
     kl__free(id);
     kl__free(path);
 }
 
-/** Calls `check` with each name of a folder that starts with `prefix` and has no '-' (connectors of a card do). */
-static size_t each(kl__doctor *d, const char *dir, const char *prefix, bool full, void (*check)(kl__doctor *, const char *))
+/** Calls `check` with each name of a folder that starts with `prefix` and has no '-' (connectors of
+ * a card do). */
+static size_t each(kl__doctor *d, const char *dir, const char *prefix, bool full,
+                   void (*check)(kl__doctor *, const char *))
 {
     char **names = NULL;
     size_t n = 0, hits = 0;
@@ -210,10 +223,11 @@ void kl__doctor_permissions(kl__doctor *d)
     check_node(d, "/dev/kfd");
     each(d, "/sys/class/drm", "card", false, check_card);
     if (!nodes)
-        kl__find(d, KL_FINDING_OK, NULL, "no render node under /dev/dri: no GPU of AMD or Intel is visible to this system");
+        kl__find(d, KL_FINDING_OK, NULL,
+                 "no render node under /dev/dri: no GPU of AMD or Intel is visible to this system");
 }
 
-/* ---- caches ------------------------------------------------------------------------------------------------------ */
+/* ---- caches ---- */
 bool kl__can_write_dir(const char *path)
 {
     char *p = kl__strdup(path);
@@ -240,7 +254,8 @@ char *kl__pocl_cache_dir(void)
         return kl__strdup(env("POCL_CACHE_DIR"));
     if (env("XDG_CACHE_HOME"))
         return kl__asprintf("%s/pocl/kcache", env("XDG_CACHE_HOME"));
-    return env("HOME") ? kl__asprintf("%s/.cache/pocl/kcache", env("HOME")) : kl__strdup("/tmp/pocl/kcache");
+    return env("HOME") ? kl__asprintf("%s/.cache/pocl/kcache", env("HOME"))
+                       : kl__strdup("/tmp/pocl/kcache");
 }
 
 void kl__doctor_caches(kl__doctor *d)
@@ -249,7 +264,8 @@ void kl__doctor_caches(kl__doctor *d)
     char *dir = own ? kl__strdup(own) : kl__cache_dir();
     if (!dir || !*dir)
         kl__find(d, KL_FINDING_NOTE, "set KILN_CACHE_DIR to a folder that can be written",
-                 "compiled kernels are not kept: %s", own ? "KILN_CACHE_DIR is empty" : "neither HOME nor XDG_CACHE_HOME is set");
+                 "compiled kernels are not kept: %s",
+                 own ? "KILN_CACHE_DIR is empty" : "neither HOME nor XDG_CACHE_HOME is set");
     else if (kl__can_write_dir(dir))
         kl__find(d, KL_FINDING_OK, NULL, "cache of compiled kernels %s can be written", dir);
     else
@@ -258,7 +274,7 @@ void kl__doctor_caches(kl__doctor *d)
     kl__free(dir);
 }
 
-/* ---- environment --------------------------------------------------------------------------------------------------- */
+/* ---- environment ---- */
 void kl__doctor_environment(kl__doctor *d)
 {
     static const struct {
@@ -292,6 +308,7 @@ void kl__doctor_environment(kl__doctor *d)
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const char *v = getenv(known[i].name);
         if (v)
-            kl__find(d, known[i].fix ? KL_FINDING_NOTE : KL_FINDING_OK, known[i].fix, "environment: %s=%s", known[i].name, v);
+            kl__find(d, known[i].fix ? KL_FINDING_NOTE : KL_FINDING_OK, known[i].fix,
+                     "environment: %s=%s", known[i].name, v);
     }
 }

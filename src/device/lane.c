@@ -7,6 +7,7 @@
 
 void kl__link_begin(kl__lane *lane, kl__link *link, bool want_event)
 {
+    atomic_fetch_add(&lane->queued, 1);
     link->event = NULL;
     link->n = lane->last ? 1 : 0;
     link->wait = lane->last ? &lane->last : NULL;
@@ -124,8 +125,21 @@ kl_status kl__lane_flush(kl__lane *lane)
 
 kl_status kl__lane_finish(kl__lane *lane)
 {
+    kl__lock(&lane->ctx->lock); /* what is counted is then also enqueued */
+    uint64_t n = atomic_load(&lane->queued);
+    kl__unlock(&lane->ctx->lock);
     cl_int code = lane->ctx->cl->clFinish(lane->queue);
-    return code ? kl__cl_fail(lane->ctx, "clFinish", NULL, code) : KL_OK;
+    if (code)
+        return kl__cl_fail(lane->ctx, "clFinish", NULL, code);
+    kl__lane_ended(lane, n);
+    return KL_OK;
+}
+
+void kl__lane_ended(kl__lane *lane, uint64_t n)
+{
+    uint_fast64_t before = atomic_load(&lane->ended);
+    while (before < n && !atomic_compare_exchange_weak(&lane->ended, &before, n))
+        ;
 }
 
 /* ---- transfers ---- */
@@ -156,6 +170,7 @@ static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *
             : ctx->cl->clEnqueueReadBuffer(lane->queue, span.mem->mem, CL_FALSE, span.offset, bytes,
                                            dst, link.n, link.wait, link.out);
     kl__link_end(lane, &link, code, &e);
+    uint64_t n = atomic_load(&lane->queued);
     cl_int flushed = code ? CL_SUCCESS : ctx->cl->clFlush(lane->queue);
     kl__unlock(&ctx->lock);
     kl__event event = {e};
@@ -167,6 +182,8 @@ static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *
     }
     /* Also after a flush that failed: the caller's memory is in use until the command is over. */
     st = kl__event_wait(ctx, event);
+    if (!st && e)
+        kl__lane_ended(lane, n);
     if (st)
         st = kl__fail_in(st, "%s", call);
     else if (flushed)

@@ -38,25 +38,50 @@ static void account(kl_ctx *ctx, size_t bytes)
         ;
 }
 
+static bool full(kl_ctx *ctx, size_t size)
+{
+    return size > ctx->caps.global_bytes ||
+           atomic_load(&ctx->live_bytes) + atomic_load(&ctx->pool_bytes) >
+               ctx->caps.global_bytes - size;
+}
+
+/* What is kept for reuse goes before a creation fails. */
+static cl_mem create(kl_ctx *ctx, size_t size, cl_int *code)
+{
+    cl_mem mem;
+    do
+        mem = ctx->cl->clCreateBuffer(ctx->context, CL_MEM_READ_WRITE, size, NULL, code);
+    while (!mem && kl__pool_trim(ctx));
+    return mem;
+}
+
+static kl__mem *give_out(kl__mem *m, size_t bytes)
+{
+    atomic_store(&m->refs, 1);
+    m->bytes = bytes;
+    account(m->ctx, m->held);
+    return m;
+}
+
 kl__mem *kl__mem_create(kl_ctx *ctx, size_t bytes)
 {
     bool exact = bytes && ctx->flags & KL_CTX_BARE_BUFFERS;
     size_t size = bytes < SMALLEST && !exact ? SMALLEST : bytes;
+    kl__mem *m;
     if (size > ctx->caps.max_alloc) {
         refuse(ctx, bytes, "more than one buffer may have");
         return NULL;
     }
-    if (size > ctx->caps.global_bytes ||
-        atomic_load(&ctx->live_bytes) > ctx->caps.global_bytes - size) {
+    if (!exact && (m = kl__pool_take(ctx, size)))
+        return give_out(m, bytes);
+    if (full(ctx, size) && (!kl__pool_trim(ctx) || full(ctx, size))) {
         refuse(ctx, bytes, "the device is full");
         return NULL;
     }
-    kl__mem *m = kl__calloc(1, sizeof *m);
-    if (!m)
+    if (!(m = kl__calloc(1, sizeof *m)))
         return NULL;
     cl_int code;
-    m->mem = ctx->cl->clCreateBuffer(ctx->context, CL_MEM_READ_WRITE, size, NULL, &code);
-    if (!m->mem) {
+    if (!(m->mem = create(ctx, size, &code))) {
         char why[96];
         snprintf(why, sizeof why, "clCreateBuffer: %s (%d)", kl__cl_code_name(code), code);
         refuse(ctx, bytes, why);
@@ -64,12 +89,9 @@ kl__mem *kl__mem_create(kl_ctx *ctx, size_t bytes)
         return NULL;
     }
     kl__count_create(ctx);
-    atomic_init(&m->refs, 1);
     m->ctx = ctx;
-    m->bytes = bytes;
     m->held = size;
-    account(ctx, size);
-    return m;
+    return give_out(m, bytes);
 }
 
 kl__mem *kl__mem_wrap(kl_ctx *ctx, cl_mem mem)
@@ -113,12 +135,21 @@ void kl__mem_release(kl__mem *m)
 {
     if (!m || atomic_fetch_sub(&m->refs, 1) != 1)
         return;
-    m->ctx->cl->clReleaseMemObject(m->mem);
     if (m->held) {
         atomic_fetch_sub(&m->ctx->live_buffers, 1);
         atomic_fetch_sub(&m->ctx->live_bytes, m->held);
     }
-    kl__free(m);
+    if (!kl__pool_put(m))
+        kl__mem_free_list(m);
+}
+
+void kl__mem_free_list(kl__mem *m)
+{
+    for (kl__mem *next; m; m = next) {
+        next = m->next;
+        m->ctx->cl->clReleaseMemObject(m->mem);
+        kl__free(m);
+    }
 }
 
 size_t kl__mem_bytes(const kl__mem *m)
@@ -131,9 +162,12 @@ kl_ctx *kl__mem_ctx(const kl__mem *m)
     return m ? m->ctx : NULL;
 }
 
-cl_mem kl__mem_cl(const kl__mem *m)
+cl_mem kl__mem_cl(kl__mem *m)
 {
-    return m ? m->mem : NULL;
+    if (!m)
+        return NULL;
+    atomic_store(&m->given, true);
+    return m->mem;
 }
 
 kl_status kl__span_check(kl__span span, size_t bytes, const char *what)

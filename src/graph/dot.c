@@ -1,4 +1,5 @@
-/* Graphviz DOT of a graph as it stands: a box per op with its attributes, an edge per value with its shape. */
+/* Graphviz DOT of a graph as it stands: a box per op with its attributes, an edge per value with
+ * its shape. */
 #include "graph/text.h"
 
 #include "base/mem.h"
@@ -50,7 +51,8 @@ static void put_edges(kl__text *t, const kl__apply *a, const bool *implicit)
         const kl_node *x = a->in[i];
         char s[96];
         if (!implicit[x->by->id])
-            kl__put(t, "  n%u -> n%u [label=\"%s\"];\n", x->by->id, a->id, kl__shape_str(x->desc.shape, s));
+            kl__put(t, "  n%u -> n%u [label=\"%s\"];\n", x->by->id, a->id,
+                    kl__shape_str(x->desc.shape, s));
     }
 }
 
@@ -62,7 +64,9 @@ char *kl_graph_dot(const kl_graph *g)
     bool *implicit = kl__implicit_params(g);
     if (!implicit)
         return NULL;
-    kl__put(&t, "digraph kiln {\n  node [fontname=\"sans-serif\", fontsize=10];\n  edge [fontsize=9];\n");
+    kl__put(
+        &t,
+        "digraph kiln {\n  node [fontname=\"sans-serif\", fontsize=10];\n  edge [fontsize=9];\n");
     for (size_t i = 0; i < g->n_applies; i++)
         if (!implicit[i])
             put_box(&t, g->applies[i], implicit);
@@ -73,7 +77,8 @@ char *kl_graph_dot(const kl_graph *g)
         char s[96];
         kl__put(&t, "  o%zu [shape=ellipse, style=filled, fillcolor=\"#dff2d8\", label=\"", i);
         put_escaped(&t, g->outputs[i].name);
-        kl__put(&t, "\"];\n  n%u -> o%zu [label=\"%s\"];\n", x->by->id, i, kl__shape_str(x->desc.shape, s));
+        kl__put(&t, "\"];\n  n%u -> o%zu [label=\"%s\"];\n", x->by->id, i,
+                kl__shape_str(x->desc.shape, s));
     }
     kl__put(&t, "}\n");
     kl__free(implicit);

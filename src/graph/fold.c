@@ -1,7 +1,9 @@
-/* Folding: what depends on constants only is computed once, on the device's own kernels, and becomes a constant.
+/* Folding: what depends on constants only is computed once, on the device's own kernels, and
+ * becomes a constant.
  *
- * Plans live above this floor, so the values are placed here: all of them side by side in one piece of memory, which is
- * why only small ones are folded. The ref variants are used; they take and give plain layouts. */
+ * Plans live above this floor, so the values are placed here: all of them side by side in one piece
+ * of memory, which is why only small ones are folded. The ref variants are used; they take and give
+ * plain layouts. */
 #include "graph/inside.h"
 
 #include "base/mem.h"
@@ -13,9 +15,9 @@ enum { MAX_VALUE = 1 << 20, MAX_TOTAL = 64 << 20, ALIGN = 256 };
 typedef struct work {
     kl_graph *g;
     kl_ctx *ctx;
-    bool *fold;     /* by apply id */
+    bool *fold; /* by apply id */
     kl__seq *seq;
-    kl__mem *mem;   /* values, then scratch */
+    kl__mem *mem; /* values, then scratch */
     size_t bytes;
 } work;
 
@@ -44,7 +46,8 @@ static bool can_fold(const work *w, const kl__apply *a)
 {
     size_t bytes;
     const kl_node *y = a->out[0];
-    if (a->op->flags & (KL__OP_LEAF | KL__OP_RANDOM | KL__OP_STATE) || a->n_out != 1 || !constant_inputs(w, a))
+    if (a->op->flags & (KL__OP_LEAF | KL__OP_RANDOM | KL__OP_STATE) || a->n_out != 1 ||
+        !constant_inputs(w, a))
         return false;
     if (!(a->op->flags & KL__OP_VIEW)) {
         const kl__variant *v = plain_variant(a->op);
@@ -69,7 +72,8 @@ static size_t bytes_of(const kl_node *x)
     return n;
 }
 
-/** Chooses applies and gives their values, their constants and their scratch offsets. Count of applies. */
+/** Chooses applies and gives their values, their constants and their scratch offsets. Count of
+ * applies. */
 static size_t choose(work *w)
 {
     size_t n = 0;
@@ -93,7 +97,8 @@ static size_t choose(work *w)
         }
         a->variant = plain_variant(a->op);
         place(w, &a->out[0]->place, bytes_of(a->out[0]));
-        size_t scratch = a->variant->scratch_bytes ? a->variant->scratch_bytes(a, kl__ctx_caps(w->ctx)) : 0;
+        size_t scratch =
+            a->variant->scratch_bytes ? a->variant->scratch_bytes(a, kl__ctx_caps(w->ctx)) : 0;
         if (scratch)
             place(w, &a->scratch, scratch);
     }
@@ -113,7 +118,8 @@ static kl_status upload(work *w)
             a->scratch.span.mem = w->mem;
         kl_node *x = a->out[0];
         if (kl__is_constant(x) && x->place.span.mem == w->mem && kl__leaf_of(x)->bytes)
-            st = kl__lane_write(lane, x->place.span, kl__leaf_of(x)->data, kl__leaf_of(x)->bytes, NULL);
+            st = kl__lane_write(lane, x->place.span, kl__leaf_of(x)->data, kl__leaf_of(x)->bytes,
+                                NULL);
     }
     return st;
 }
@@ -129,7 +135,9 @@ static kl_status run(work *w)
         if (w->fold[i] && a->variant && bytes_of(a->out[0]))
             st = a->variant->emit(&e, a);
     }
-    return st == KL_OK ? kl__seq_run(w->seq, kl__ctx_lane(w->ctx, KL__COMPUTE), 0, kl__seq_count(w->seq)) : st;
+    return st == KL_OK
+               ? kl__seq_run(w->seq, kl__ctx_lane(w->ctx, KL__COMPUTE), 0, kl__seq_count(w->seq))
+               : st;
 }
 
 /** The apply becomes the constant that it computed; its value keeps name and readers. */
@@ -141,7 +149,11 @@ static kl_status become_constant(work *w, kl__apply *a)
     kl_status st = KL_OK;
     if (!l || !data)
         return kl_graph_check(w->g);
-    *l = (kl__leaf){.name = a->name, .dtype = x->desc.dtype, .shape = x->desc.shape, .data = data, .bytes = bytes_of(x)};
+    *l = (kl__leaf){.name = a->name,
+                    .dtype = x->desc.dtype,
+                    .shape = x->desc.shape,
+                    .data = data,
+                    .bytes = bytes_of(x)};
     if (l->bytes)
         st = kl__lane_read(kl__ctx_lane(w->ctx, KL__COMPUTE), x->place.span, data, l->bytes, NULL);
     a->op = &kl__op_constant;

@@ -1,8 +1,9 @@
 /* Fusion: element-wise applies whose values nobody else needs become one kernel.
  *
- * A set is grown from its last member upwards: a producer joins when all that read its value are members already, so the
- * value need never be stored. All members have the last one's shape (their inputs may be smaller and broadcast). Members
- * are evaluated where the last one stood; a producer whose inputs are overwritten in place before that stays where it is. */
+ * A set is grown from its last member upwards: a producer joins when all that read its value are
+ * members already, so the value need never be stored. All members have the last one's shape (their
+ * inputs may be smaller and broadcast). Members are evaluated where the last one stood; a producer
+ * whose inputs are overwritten in place before that stays where it is. */
 #include "graph/inside.h"
 
 #include "base/mem.h"
@@ -14,18 +15,19 @@ enum { MAX_IN = 12, MAX_OPS = 24 };
 
 typedef struct work {
     kl_graph *g;
-    size_t n;          /* applies before the pass */
-    uint32_t *uses;    /* by node id: how often it is read; pinned values count one more */
-    uint32_t *inside;  /* by node id: how often members of the set read it */
-    kl__apply **instead; /* by apply id: what takes its place */
-    bool *gone;        /* by apply id: member of a finished set */
+    size_t n;                /* applies before the pass */
+    uint32_t *uses;          /* by node id: how often it is read; pinned values count one more */
+    uint32_t *inside;        /* by node id: how often members of the set read it */
+    kl__apply **instead;     /* by apply id: what takes its place */
+    bool *gone;              /* by apply id: member of a finished set */
     kl__apply *set[MAX_OPS]; /* in the order of applies */
     int n_set;
 } work;
 
 static bool can_fuse(const kl__apply *a)
 {
-    if (!(a->op->flags & KL__OP_ELEMENTWISE) || a->op->flags & (KL__OP_STATE | KL__OP_RANDOM) || a->n_out != 1)
+    if (!(a->op->flags & KL__OP_ELEMENTWISE) || a->op->flags & (KL__OP_STATE | KL__OP_RANDOM) ||
+        a->n_out != 1)
         return false;
     for (int i = 0; i < a->n_in; i++)
         if (a->in[i]->desc.dtype != a->out[0]->desc.dtype)
@@ -56,7 +58,8 @@ static bool overwritten(const work *w, const kl__apply *p)
             continue;
         for (int k = 0; k < q->n_out; k++)
             for (int x = 0; x < p->n_in; x++)
-                if (q->op->aliases(q, k) >= 0 && kl__same_bytes(q->out[k]) == kl__same_bytes(p->in[x]))
+                if (q->op->aliases(q, k) >= 0 &&
+                    kl__same_bytes(q->out[k]) == kl__same_bytes(p->in[x]))
                     return true;
     }
     return false;
@@ -92,8 +95,8 @@ static bool joins(work *w, const kl_node *x)
         if (w->set[i] == p)
             return false;
     if (w->n_set == MAX_OPS || w->gone[p->id] || w->instead[p->id] || !can_fuse(p) ||
-        w->inside[x->id] != w->uses[x->id] || x->desc.dtype != d->dtype || !kl_shape_equal(x->desc.shape, d->shape) ||
-        overwritten(w, p))
+        w->inside[x->id] != w->uses[x->id] || x->desc.dtype != d->dtype ||
+        !kl_shape_equal(x->desc.shape, d->shape) || overwritten(w, p))
         return false;
     insert(w, x->by);
     int n = kl__fuse_inputs(w->set, w->n_set, in);
@@ -113,7 +116,8 @@ static void grow(work *w)
     }
 }
 
-/** Makes the fused apply give the very value that the set's last member gave: name, place and readers stay. */
+/** Makes the fused apply give the very value that the set's last member gave: name, place and
+ * readers stay. */
 static kl_status replace(work *w)
 {
     kl__apply *last = w->set[w->n_set - 1];

@@ -1,5 +1,6 @@
-/* Reverse-mode differentiation, symbol to symbol: gradients are nodes like any other, so that planner, fusion and
- * scheduler know nothing special about backward passes, and what a gradient does not read is freed by liveness alone. */
+/* Reverse-mode differentiation, symbol to symbol: gradients are nodes like any other, so that
+ * planner, fusion and scheduler know nothing special about backward passes, and what a gradient
+ * does not read is freed by liveness alone. */
 #include "graph/graph.h"
 
 #include "base/mem.h"
@@ -68,7 +69,8 @@ out:
     return st;
 }
 
-kl_status kl__graph_grad(kl_graph *g, kl_node *y, kl_node *seed, kl_node *const *wrt, size_t n, kl_node **dx)
+kl_status kl__graph_grad(kl_graph *g, kl_node *y, kl_node *seed, kl_node *const *wrt, size_t n,
+                         kl_node **dx)
 {
     work w = {.g = g, .n_nodes = g->n_nodes, .n_applies = g->n_applies};
     kl_status st = kl_graph_check(g);

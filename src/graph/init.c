@@ -1,5 +1,6 @@
-/* Initial values: on the host, in double, rounded once; element i depends on (seed, name, i) alone. Scales as Glorot &
- * Bengio 2010, He et al. 2015 and LeCun et al. 1998 have them, TORCH as PyTorch's Linear and Conv start. */
+/* Initial values: on the host, in double, rounded once; element i depends on (seed, name, i) alone.
+ * Scales as Glorot & Bengio 2010, He et al. 2015 and LeCun et al. 1998 have them, TORCH as
+ * PyTorch's Linear and Conv start. */
 #include "graph/init.h"
 
 #include "base/hash.h"

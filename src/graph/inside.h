@@ -4,7 +4,8 @@
 
 #include "graph/graph.h"
 
-/** After applies were taken away or replaced: nodes are those that the applies make, ids are positions, names are known. */
+/** After applies were taken away or replaced: nodes are those that the applies make, ids are
+ * positions, names are known. */
 kl_status kl__graph_compact(kl_graph *g);
 /** The value whose bytes x is: through views, and through what STATE ops overwrite in place. */
 const kl_node *kl__same_bytes(const kl_node *x);

@@ -1,5 +1,5 @@
-/* Layout assignment: each apply's variant says which storage it takes and gives; where they differ a reorder goes
- * between. One value is reordered to one layout at most once. */
+/* Layout assignment: each apply's variant says which storage it takes and gives; where they differ
+ * a reorder goes between. One value is reordered to one layout at most once. */
 #include "graph/graph.h"
 
 #include "base/mem.h"
@@ -10,7 +10,8 @@
 typedef struct work {
     kl_graph *g;
     const kl__caps *caps;
-    kl__apply **old; /* applies before the pass; they are put back one by one with reorders between */
+    /* applies before the pass; they are put back one by one with reorders between */
+    kl__apply **old;
     size_t n_old;
     kl_node **same;  /* by node id: head of a list of reordered forms */
     kl_node **next;  /* by node id */

@@ -50,7 +50,8 @@ static kl_node *copy_leaf(kl_graph *to, const kl__apply *a, int64_t batch)
 
 typedef enum mode { INFERENCE, TRAINING, AS_IT_IS } mode;
 
-static kl_status copy_apply(kl_graph *to, const kl__apply *a, int64_t batch, mode how, kl_node **map)
+static kl_status copy_apply(kl_graph *to, const kl__apply *a, int64_t batch, mode how,
+                            kl_node **map)
 {
     kl_node *in_small[16], **in = in_small;
     kl_node *out_small[16] = {NULL}, **out = out_small;
@@ -86,8 +87,8 @@ out:
     return st;
 }
 
-static kl_graph *clone(const kl_graph *g, int64_t batch, mode how, kl_dtype real, const char *const *outputs,
-                       size_t n_outputs)
+static kl_graph *clone(const kl_graph *g, int64_t batch, mode how, kl_dtype real,
+                       const char *const *outputs, size_t n_outputs)
 {
     kl_status st = kl_graph_check(g);
     if (st != KL_OK)

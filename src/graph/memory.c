@@ -1,6 +1,7 @@
-/* The memory plan: lifetimes of storages to offsets in one arena. A storage is shared by a value, its views, and the
- * outputs that overwrite it. Placement is greedy by size: the largest storage first, each at the lowest offset where no
- * storage alive at the same time lies (within a few percent of optimal on layered nets, and deterministic). */
+/* The memory plan: lifetimes of storages to offsets in one arena. A storage is shared by a value,
+ * its views, and the outputs that overwrite it. Placement is greedy by size: the largest storage
+ * first, each at the lowest offset where no storage alive at the same time lies (within a few
+ * percent of optimal on layered nets, and deterministic). */
 #include "graph/graph.h"
 
 #include "base/mem.h"
@@ -60,12 +61,15 @@ static bool can_take(const work *w, const kl__apply *a, uint32_t p, int i, int s
     for (int k = 0; k < slot; k++) /* an output that nobody reads took it before */
         if (w->root[a->out[k]->id] == root)
             return false;
-    if (!kl__desc_bytes(&x->desc, &xb) || !kl__desc_bytes(&out->desc, &ob) || xb != ob || ob > w->s[root].bytes)
+    if (!kl__desc_bytes(&x->desc, &xb) || !kl__desc_bytes(&out->desc, &ob) || xb != ob ||
+        ob > w->s[root].bytes)
         return false;
-    for (int k = 0; k < a->n_in; k++) /* read through another shape as well: order of reads and writes unknown */
+    for (int k = 0; k < a->n_in;
+         k++) /* read through another shape as well: order of reads and writes unknown */
         if (k != i && w->root[a->in[k]->id] == root && a->in[k] != x)
             return false;
-    for (int k = 0; k < a->n_in; k++) /* the same value broadcast elsewhere in the same apply has the same desc: fine */
+    for (int k = 0; k < a->n_in;
+         k++) /* the same value broadcast elsewhere in the same apply has the same desc: fine */
         if (a->in[k] == x && !kl_shape_equal(x->desc.shape, out->desc.shape) && !a->op->aliases)
             return false;
     return true;
@@ -81,8 +85,8 @@ static int in_place(const work *w, const kl__apply *a, uint32_t p, int slot)
     if (!(a->op->flags & KL__OP_ELEMENTWISE))
         return -1;
     for (int i = 0; i < a->n_in; i++)
-        if (kl_shape_equal(a->in[i]->desc.shape, out->desc.shape) && a->in[i]->desc.dtype == out->desc.dtype &&
-            can_take(w, a, p, i, slot))
+        if (kl_shape_equal(a->in[i]->desc.shape, out->desc.shape) &&
+            a->in[i]->desc.dtype == out->desc.dtype && can_take(w, a, p, i, slot))
             return i;
     return -1;
 }
@@ -118,7 +122,8 @@ static kl_status place_outputs(work *w, kl__apply *a, uint32_t p)
             continue;
         }
         w->s[x->id] = (storage){.bytes = bytes, .first = p, .last = p, .used = true};
-        if (a->op->flags & KL__OP_LEAF) { /* filled before the first apply runs, and still there for the next run */
+        /* filled before the first apply runs, and still there for the next run */
+        if (a->op->flags & KL__OP_LEAF) {
             w->s[x->id].first = 0;
             w->s[x->id].last = FOREVER;
         }
@@ -136,7 +141,8 @@ static int by_size(const void *a, const void *b)
 }
 
 /** Lowest free offset for s; `placed` is in order of offset. */
-static size_t find_offset(const storage *s, storage *const *placed, size_t n, size_t align, size_t chunk)
+static size_t find_offset(const storage *s, storage *const *placed, size_t n, size_t align,
+                          size_t chunk)
 {
     size_t at = 0;
     for (size_t i = 0; i <= n; i++) {
@@ -209,7 +215,8 @@ static void write_places(work *w)
     }
 }
 
-kl_status kl__graph_memory(kl_graph *g, const kl__caps *caps, size_t align, bool separate, kl__memory_plan *out)
+kl_status kl__graph_memory(kl_graph *g, const kl__caps *caps, size_t align, bool separate,
+                           kl__memory_plan *out)
 {
     work w = {.g = g, .separate = separate, .out = out, .n = g->n_nodes + g->n_applies};
     kl_status st = kl_graph_check(g);
@@ -223,18 +230,22 @@ kl_status kl__graph_memory(kl_graph *g, const kl__caps *caps, size_t align, bool
         last_uses(&w);
     for (uint32_t p = 0; st == KL_OK && p < g->n_applies; p++) {
         kl__apply *a = g->applies[p];
-        size_t bytes = a->variant && a->variant->scratch_bytes ? a->variant->scratch_bytes(a, caps) : 0;
+        size_t bytes =
+            a->variant && a->variant->scratch_bytes ? a->variant->scratch_bytes(a, caps) : 0;
         st = place_outputs(&w, a, p);
         if (bytes)
             w.s[g->n_nodes + p] = (storage){.bytes = bytes, .first = p, .last = p, .used = true};
         w.out->sum_bytes += bytes;
     }
-    size_t chunk = caps->max_alloc >= align ? (size_t)(caps->max_alloc / align * align) : SIZE_MAX / 2 / align * align;
+    size_t chunk = caps->max_alloc >= align ? (size_t)(caps->max_alloc / align * align)
+                                            : SIZE_MAX / 2 / align * align;
     for (size_t i = 0; st == KL_OK && i < w.n; i++)
         if (w.s[i].used && w.s[i].bytes > chunk)
-            st = kl__fail(KL_E_MEMORY, "\"%s\" needs %zu bytes; %s gives at most %zu in one buffer: use a smaller batch",
-                          i < g->n_nodes ? g->nodes[i]->name : g->applies[i - g->n_nodes]->name, w.s[i].bytes,
-                          caps->info.name, chunk);
+            st = kl__fail(
+                KL_E_MEMORY,
+                "\"%s\" needs %zu bytes; %s gives at most %zu in one buffer: use a smaller batch",
+                i < g->n_nodes ? g->nodes[i]->name : g->applies[i - g->n_nodes]->name, w.s[i].bytes,
+                caps->info.name, chunk);
     if (st == KL_OK)
         st = pack(&w, align, chunk);
     if (st == KL_OK)

@@ -12,7 +12,8 @@ kl_status kl__graph_compact(kl_graph *g)
     for (size_t i = 0; i < g->n_applies; i++) {
         kl__apply *a = g->applies[i];
         a->id = (uint32_t)i;
-        kl_status st = kl__grow(&g->nodes, &g->cap_nodes, g->n_nodes + (size_t)a->n_out, sizeof *g->nodes);
+        kl_status st =
+            kl__grow(&g->nodes, &g->cap_nodes, g->n_nodes + (size_t)a->n_out, sizeof *g->nodes);
         if (st != KL_OK)
             return st;
         for (int k = 0; k < a->n_out; k++) {

@@ -1,4 +1,5 @@
-/* Data of constants in the text form: a list where it is short, else base64 of the bytes (little-endian). */
+/* Data of constants in the text form: a list where it is short, else base64 of the bytes
+ * (little-endian). */
 #include "graph/text.h"
 
 #include "base/mem.h"
@@ -9,12 +10,13 @@
 enum { LIST_MAX = 64 };
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/* ---- base64 (RFC 4648) ------------------------------------------------------------------------------------- */
+/* ---- base64 (RFC 4648) ------------------------------------------------------------------- */
 static void put_base64(kl__text *t, const unsigned char *p, size_t n)
 {
     for (size_t i = 0; i < n; i += 3) {
         size_t have = n - i < 3 ? n - i : 3;
-        uint32_t v = (uint32_t)p[i] << 16 | (have > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (have > 2 ? p[i + 2] : 0u);
+        uint32_t v = (uint32_t)p[i] << 16 | (have > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
+                     (have > 2 ? p[i + 2] : 0u);
         char c[4] = {digits[v >> 18], digits[v >> 12 & 63], have > 1 ? digits[v >> 6 & 63] : '=',
                      have > 2 ? digits[v & 63] : '='};
         kl__put_n(t, c, 4);
@@ -61,7 +63,7 @@ static void little_endian(unsigned char *p, size_t n, size_t size)
         }
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------- */
 static double number(const kl__leaf *l, size_t i)
 {
     double v = 0;
@@ -115,7 +117,7 @@ void kl__put_data(kl__text *t, const kl__leaf *l)
     kl__free(copy);
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------- */
 static bool read_number(kl__lexer *x, kl_dtype dtype, char *to)
 {
     double v;
@@ -163,7 +165,9 @@ bool kl__read_data(kl__lexer *x, kl_dtype dtype, size_t count, void **data)
     /* No memory for what the text cannot hold: at least a character for each number. */
     if (!kl__mul(count, size, &bytes) ||
         (x->t.kind == KL__T_STRING ? x->t.len / 4 * 3 < bytes : strnlen(x->t.s, count) < count))
-        return kl__lex_fail(x, &x->t, "data for %zu numbers of %zu bytes are expected, there are fewer", count, size);
+        return kl__lex_fail(x, &x->t,
+                            "data for %zu numbers of %zu bytes are expected, there are fewer",
+                            count, size);
     if (!(*data = kl__calloc(bytes + 1, 1)))
         return kl__lex_fail_in(x, &x->t);
     if (x->t.kind == KL__T_STRING) {
@@ -175,7 +179,8 @@ bool kl__read_data(kl__lexer *x, kl_dtype dtype, size_t count, void **data)
     } else if (kl__lex_is(x, '[')) {
         ok = read_list(x, dtype, count, *data);
     } else {
-        ok = kl__lex_fail(x, &x->t, "data are a list or a string of base64, %s stands here", kl__lex_shown(x, b));
+        ok = kl__lex_fail(x, &x->t, "data are a list or a string of base64, %s stands here",
+                          kl__lex_shown(x, b));
     }
     if (!ok) {
         kl__free(*data);

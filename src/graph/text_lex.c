@@ -33,8 +33,8 @@ bool kl__lex_fail(const kl__lexer *x, const kl__token *t, const char *fmt, ...)
 
 static bool in_word(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
-           c == '/' || c == ':' || c == '-' || c == '+';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '/' || c == ':' || c == '-' || c == '+';
 }
 
 static bool lex_word(kl__lexer *x)
@@ -44,7 +44,8 @@ static bool lex_word(kl__lexer *x)
     x->t.kind = KL__T_WORD;
     x->t.len = (size_t)(x->at - x->t.s);
     if (x->t.len > KL__WORD_MAX)
-        return kl__lex_fail(x, &x->t, "a word of %zu characters; at most %d are possible", x->t.len, KL__WORD_MAX);
+        return kl__lex_fail(x, &x->t, "a word of %zu characters; at most %d are possible", x->t.len,
+                            KL__WORD_MAX);
     memcpy(x->word, x->t.s, x->t.len);
     x->word[x->t.len] = '\0';
     return true;
@@ -74,7 +75,8 @@ bool kl__lex_next(kl__lexer *x)
     if (*x->at == '#')
         x->at += strcspn(x->at, "\n");
     size_t column = (size_t)(x->at - x->line_start) + 1;
-    x->t = (kl__token){KL__T_END, x->at, 0, x->line, column < 1000000000 ? (int)column : 1000000000};
+    x->t =
+        (kl__token){KL__T_END, x->at, 0, x->line, column < 1000000000 ? (int)column : 1000000000};
     x->word[0] = '\0';
     char c = *x->at;
     if (c == '\0')
@@ -123,7 +125,8 @@ bool kl__lex_take(kl__lexer *x, char mark, const char *where)
     char b[80];
     if (kl__lex_is(x, mark))
         return kl__lex_next(x);
-    return kl__lex_fail(x, &x->t, "'%c' is expected %s, %s stands here", mark, where, kl__lex_shown(x, b));
+    return kl__lex_fail(x, &x->t, "'%c' is expected %s, %s stands here", mark, where,
+                        kl__lex_shown(x, b));
 }
 
 static int hex(char c)
@@ -138,7 +141,8 @@ bool kl__lex_string(const kl__lexer *x, char *buf, size_t size)
         return false;
     for (size_t i = 0; i < x->t.len; i++) {
         char c = x->t.s[i];
-        if (c == '\\' && i + 3 < x->t.len && x->t.s[i + 1] == 'x' && hex(x->t.s[i + 2]) >= 0 && hex(x->t.s[i + 3]) >= 0) {
+        if (c == '\\' && i + 3 < x->t.len && x->t.s[i + 1] == 'x' && hex(x->t.s[i + 2]) >= 0 &&
+            hex(x->t.s[i + 3]) >= 0) {
             c = (char)(hex(x->t.s[i + 2]) * 16 + hex(x->t.s[i + 3]));
             i += 3;
         } else if (c == '\\' && i + 1 < x->t.len) {

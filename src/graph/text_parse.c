@@ -1,4 +1,5 @@
-/* Parsing the text form: each line through its op's builder, so that text can say what a program can, and nothing else. */
+/* Parsing the text form: each line through its op's builder, so that text can say what a program
+ * can, and nothing else. */
 #include "graph/text.h"
 
 #include "base/mem.h"
@@ -20,7 +21,7 @@ typedef struct parser {
     kl__lexer data; /* where a constant's data stand; data.at NULL: not given */
 } parser;
 
-/* ---- what is near ------------------------------------------------------------------------------------------- */
+/* ---- what is near ------------------------------------------------------------------------ */
 static bool no_such_op(parser *p)
 {
     const char *names[256];
@@ -30,7 +31,8 @@ static bool no_such_op(parser *p)
         if (!(kl__op_at(i)->flags & KL__OP_HIDDEN))
             names[n++] = kl__op_at(i)->name;
     const char *near = kl__nearest(p->x.word, names, n);
-    return near ? kl__lex_fail(&p->x, &p->x.t, "there is no op %s; did you mean \"%s\"?", kl__lex_shown(&p->x, b), near)
+    return near ? kl__lex_fail(&p->x, &p->x.t, "there is no op %s; did you mean \"%s\"?",
+                               kl__lex_shown(&p->x, b), near)
                 : kl__lex_fail(&p->x, &p->x.t, "there is no op %s", kl__lex_shown(&p->x, b));
 }
 
@@ -46,7 +48,8 @@ static bool no_such_attr(parser *p, const kl__op *op)
         names[n++] = "data";
     const char *near = kl__nearest(p->x.word, names, n);
     kl__lex_shown(&p->x, b);
-    return near ? kl__lex_fail(&p->x, &p->x.t, "%s has no attribute %s; did you mean \"%s\"?", op->name, b, near)
+    return near ? kl__lex_fail(&p->x, &p->x.t, "%s has no attribute %s; did you mean \"%s\"?",
+                               op->name, b, near)
                 : kl__lex_fail(&p->x, &p->x.t, "%s has no attribute %s", op->name, b);
 }
 
@@ -57,11 +60,12 @@ static bool no_such_value(parser *p, const kl__token *at, const char *word)
         names[i] = p->g->nodes[i]->name;
     const char *near = names ? kl__nearest(word, names, p->g->n_nodes) : NULL;
     kl__free(names);
-    return near ? kl__lex_fail(&p->x, at, "there is no value \"%s\" above; did you mean \"%s\"?", word, near)
+    return near ? kl__lex_fail(&p->x, at, "there is no value \"%s\" above; did you mean \"%s\"?",
+                               word, near)
                 : kl__lex_fail(&p->x, at, "there is no value \"%s\" above", word);
 }
 
-/* ---- one line --------------------------------------------------------------------------------------------------- */
+/* ---- one line ---------------------------------------------------------------------------- */
 /** The graph's error at a place; false. */
 static bool build_failed(parser *p, const kl__token *at)
 {
@@ -131,7 +135,8 @@ static bool read_args(parser *p, const kl__op *op)
             if (!kl__lex_next(&p->x))
                 return false;
         } else if (!kl__lex_is(&p->x, ')')) {
-            return kl__lex_fail(&p->x, &p->x.t, "',' or ')' is expected, %s stands here", kl__lex_shown(&p->x, b));
+            return kl__lex_fail(&p->x, &p->x.t, "',' or ')' is expected, %s stands here",
+                                kl__lex_shown(&p->x, b));
         }
     }
     return kl__lex_next(&p->x);
@@ -194,7 +199,8 @@ static bool assignment(parser *p, const kl__lexer *name)
     kl__token at = p->x.t;
     const kl__op *op = p->x.t.kind == KL__T_WORD ? kl__op_find(p->x.word) : NULL;
     if (p->x.t.kind != KL__T_WORD)
-        return kl__lex_fail(&p->x, &at, "an op is expected, %s stands here", kl__lex_shown(&p->x, b));
+        return kl__lex_fail(&p->x, &at, "an op is expected, %s stands here",
+                            kl__lex_shown(&p->x, b));
     if (!op)
         return no_such_op(p);
     if (op->flags & KL__OP_HIDDEN || op->attrs_bytes > sizeof p->attrs)
@@ -208,11 +214,13 @@ static bool assignment(parser *p, const kl__lexer *name)
     int n = (int)p->n_in;
     if (n < op->min_in || (op->max_in >= 0 && n > op->max_in)) {
         if (op->max_in < 0)
-            return kl__lex_fail(&p->x, &at, "%s takes at least %d inputs, %d given", op->name, op->min_in, n);
+            return kl__lex_fail(&p->x, &at, "%s takes at least %d inputs, %d given", op->name,
+                                op->min_in, n);
         if (op->max_in == op->min_in)
             return kl__lex_fail(&p->x, &at, "%s takes %d input%s, %d given", op->name, op->min_in,
                                 op->min_in == 1 ? "" : "s", n);
-        return kl__lex_fail(&p->x, &at, "%s takes %d to %d inputs, %d given", op->name, op->min_in, op->max_in, n);
+        return kl__lex_fail(&p->x, &at, "%s takes %d to %d inputs, %d given", op->name, op->min_in,
+                            op->max_in, n);
     }
     return build(p, op, name->word, &name->t) != NULL;
 }
@@ -229,7 +237,8 @@ static bool output(parser *p)
     if (!kl__lex_next(&p->x) || !kl__lex_take(&p->x, '=', "after the output's name"))
         return false;
     if (p->x.t.kind != KL__T_WORD)
-        return kl__lex_fail(&p->x, &p->x.t, "a value is expected, %s stands here", kl__lex_shown(&p->x, b));
+        return kl__lex_fail(&p->x, &p->x.t, "a value is expected, %s stands here",
+                            kl__lex_shown(&p->x, b));
     kl_node *x = kl_graph_find(p->g, p->x.word);
     if (!x)
         return no_such_value(p, &p->x.t, p->x.word);
@@ -245,7 +254,8 @@ static bool line(parser *p)
     kl__lexer name = p->x;
     bool ok;
     if (p->x.t.kind != KL__T_WORD)
-        return kl__lex_fail(&p->x, &p->x.t, "a name is expected, %s stands here", kl__lex_shown(&p->x, b));
+        return kl__lex_fail(&p->x, &p->x.t, "a name is expected, %s stands here",
+                            kl__lex_shown(&p->x, b));
     if (!kl__lex_next(&p->x))
         return false;
     if (!strcmp(name.word, "output") && !kl__lex_is(&p->x, '='))
@@ -256,7 +266,8 @@ static bool line(parser *p)
     else
         ok = kl__lex_take(&p->x, '=', "after the name") && assignment(p, &name);
     if (ok && p->x.t.kind != KL__T_LINE && p->x.t.kind != KL__T_END)
-        return kl__lex_fail(&p->x, &p->x.t, "the end of the line is expected, %s stands here", kl__lex_shown(&p->x, b));
+        return kl__lex_fail(&p->x, &p->x.t, "the end of the line is expected, %s stands here",
+                            kl__lex_shown(&p->x, b));
     return ok;
 }
 

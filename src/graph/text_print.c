@@ -1,8 +1,9 @@
 /* Printing the text form: the shortest lines that build the same graph again.
  *
- * Which attributes are defaults, and which parameters an op makes by itself, is known to the op's builder alone. So an
- * apply is built again in a graph of its own with an attribute or the parameters left out; where the result is the same
- * apply, they are not printed. Hidden ops (of lowered graphs) have no builder in the text form and are printed in full. */
+ * Which attributes are defaults, and which parameters an op makes by itself, is known to the op's
+ * builder alone. So an apply is built again in a graph of its own with an attribute or the
+ * parameters left out; where the result is the same apply, they are not printed. Hidden ops (of
+ * lowered graphs) have no builder in the text form and are printed in full. */
 #include "graph/text.h"
 
 #include "base/mem.h"
@@ -10,10 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the shortest form ----------------------------------------------------------------------------------- */
+/* ---- the shortest form ------------------------------------------------------------------- */
 static bool can_rebuild(const kl__apply *a, const kl__short_form *f)
 {
-    return !(a->op->flags & (KL__OP_HIDDEN | KL__OP_LEAF)) && a->op->attrs_bytes <= sizeof f->attrs && a->n_in <= 64;
+    return !(a->op->flags & (KL__OP_HIDDEN | KL__OP_LEAF)) &&
+           a->op->attrs_bytes <= sizeof f->attrs && a->n_in <= 64;
 }
 
 static void set_name(const kl__op *op, void *attrs, const char *name)
@@ -28,8 +30,8 @@ static bool same_param(const kl_node *x, const kl_node *y)
     if (!kl__is_param(x) || !kl__is_param(y) || strcmp(x->name, y->name) != 0)
         return false;
     const kl__leaf *a = kl__leaf_of(x), *b = kl__leaf_of(y);
-    return a->dtype == b->dtype && kl_shape_equal(a->shape, b->shape) && kl__init_equal(&a->init, &b->init) &&
-           a->trainable == b->trainable;
+    return a->dtype == b->dtype && kl_shape_equal(a->shape, b->shape) &&
+           kl__init_equal(&a->init, &b->init) && a->trainable == b->trainable;
 }
 
 static bool same_apply(const kl__apply *a, const kl__apply *b, int n_data)
@@ -49,8 +51,8 @@ static bool same_apply(const kl__apply *a, const kl__apply *b, int n_data)
     return true;
 }
 
-/** Does building from the first n_data inputs and `attrs` give `a` again? A trial that found no memory tells nothing:
- *  *no_memory. */
+/** Does building from the first n_data inputs and `attrs` give `a` again? A trial that found no
+ * memory tells nothing: *no_memory. */
 static bool builds_same(const kl__apply *a, int n_data, const void *attrs, bool *no_memory)
 {
     kl_node *in[64];
@@ -180,7 +182,7 @@ out:
     return implicit;
 }
 
-/* ---- lines ------------------------------------------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------------------- */
 void kl__put_call(kl__text *t, const kl__apply *a, const kl__short_form *f, int n_in)
 {
     const void *attrs = a->op->attrs_bytes > sizeof f->attrs ? a->attrs : &f->attrs;

@@ -9,7 +9,8 @@
 static bool expected(const kl__lexer *x, const kl__attr *t, const char *what)
 {
     char b[80];
-    return kl__lex_fail(x, &x->t, "%s takes %s, %s stands here", t->name, what, kl__lex_shown(x, b));
+    return kl__lex_fail(x, &x->t, "%s takes %s, %s stands here", t->name, what,
+                        kl__lex_shown(x, b));
 }
 
 static bool read_int(kl__lexer *x, const kl__attr *t, const char *what, int *out)
@@ -84,7 +85,8 @@ static bool read_dim(kl__lexer *x, const kl__attr *t, int64_t *d)
         return kl__lex_next(x);
     }
     if (x->t.kind != KL__T_WORD || !kl__parse_i64(x->word, d))
-        return expected(x, t, t->type == KL__ATTR_SHAPE ? "a list like [N,3,32,32]" : "axis numbers");
+        return expected(x, t,
+                        t->type == KL__ATTR_SHAPE ? "a list like [N,3,32,32]" : "axis numbers");
     return kl__lex_next(x);
 }
 
@@ -122,7 +124,8 @@ static bool read_pad(kl__lexer *x, const kl__attr *t, kl_pad *p)
         if (!read_int_list(x, t, v, 4, &n))
             return false;
         if (n != 4) /* what fewer mean (sides? corners?) is agreed nowhere */
-            return kl__lex_fail(x, &start, "%s takes four numbers [top,left,bottom,right], %d given", t->name, n);
+            return kl__lex_fail(
+                x, &start, "%s takes four numbers [top,left,bottom,right], %d given", t->name, n);
     } else {
         if (x->t.kind != KL__T_WORD || !kl__parse_i64(x->word, &number))
             return expected(x, t, "same, same_lower, valid, a number or [top,left,bottom,right]");
@@ -180,7 +183,8 @@ static bool read_word(kl__lexer *x, const kl__attr *t, const char *const *words,
     const char *near = x->t.kind == KL__T_WORD ? kl__nearest(x->word, words, n) : NULL;
     char b[80];
     if (near)
-        kl__lex_fail(x, &x->t, "%s has no value %s; did you mean \"%s\"?", t->name, kl__lex_shown(x, b), near);
+        kl__lex_fail(x, &x->t, "%s has no value %s; did you mean \"%s\"?", t->name,
+                     kl__lex_shown(x, b), near);
     else
         expected(x, t, all.failed || !all.s ? "a word" : all.s);
     kl__text_free(&all);
@@ -206,7 +210,8 @@ static bool read_init_args(kl__lexer *x, const kl__attr *t, kl_init *i, int *n)
         kl__token start = x->t;
         if (x->t.kind == KL__T_WORD && (in || out)) {
             int *fan = in ? &i->fan_in : &i->fan_out;
-            if (!kl__lex_next(x) || !kl__lex_take(x, '=', "here") || !read_int(x, t, "a whole number", fan))
+            if (!kl__lex_next(x) || !kl__lex_take(x, '=', "here") ||
+                !read_int(x, t, "a whole number", fan))
                 return false;
             if (*fan < 1)
                 return kl__lex_fail(x, &start, "%s must be 1 or more", in ? "fan_in" : "fan_out");
@@ -239,8 +244,8 @@ static bool read_init(kl__lexer *x, const kl__attr *t, kl_init *i)
         return false;
     kl__init_numbers(i->kind, &least, &most);
     if (n < least)
-        return kl__lex_fail(x, &start, "%s takes %d number%s, %d given", kl__init_words[kind], least,
-                            least == 1 ? "" : "s", n);
+        return kl__lex_fail(x, &start, "%s takes %d number%s, %d given", kl__init_words[kind],
+                            least, least == 1 ? "" : "s", n);
     return true;
 }
 
@@ -295,7 +300,8 @@ bool kl__skip_value(kl__lexer *x)
     if (kl__lex_is(x, '[')) {
         while (!kl__lex_is(x, ']')) {
             if (x->t.kind == KL__T_END || x->t.kind == KL__T_LINE)
-                return kl__lex_fail(x, &x->t, "']' is expected, %s stands here", kl__lex_shown(x, b));
+                return kl__lex_fail(x, &x->t, "']' is expected, %s stands here",
+                                    kl__lex_shown(x, b));
             if (!kl__lex_next(x))
                 return false;
         }

@@ -1,4 +1,5 @@
-/* One attribute as text, from its table's line. Numbers are the shortest that read back to the same bits. */
+/* One attribute as text, from its table's line. Numbers are the shortest that read back to the same
+ * bits. */
 #include "graph/text.h"
 
 #include <string.h>
@@ -28,10 +29,11 @@ bool kl__init_equal(const kl_init *a, const kl_init *b)
     if (a->kind != b->kind || a->fan_in != b->fan_in || a->fan_out != b->fan_out)
         return false;
     kl__init_numbers(a->kind, &least, &most);
-    return (most < 1 || !memcmp(&a->a, &b->a, sizeof a->a)) && (most < 2 || !memcmp(&a->b, &b->b, sizeof a->b));
+    return (most < 1 || !memcmp(&a->a, &b->a, sizeof a->a)) &&
+           (most < 2 || !memcmp(&a->b, &b->b, sizeof a->b));
 }
 
-/* ---- fields ---------------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------ */
 static const char *field(const kl__attr *t, const void *attrs)
 {
     return (const char *)attrs + t->offset;
@@ -202,7 +204,8 @@ bool kl__attr_equal(const kl__attr *t, const void *a, const void *b, bool raw)
         return kl_shape_equal(get_shape(t, a), get_shape(t, b));
     case KL__ATTR_PAD: {
         kl_pad x = get_pad(t, a), y = get_pad(t, b);
-        return x.mode == y.mode && x.top == y.top && x.left == y.left && x.bottom == y.bottom && x.right == y.right;
+        return x.mode == y.mode && x.top == y.top && x.left == y.left && x.bottom == y.bottom &&
+               x.right == y.right;
     }
     case KL__ATTR_FLOATS: {
         kl_floats x = get_floats(t, a), y = get_floats(t, b);
@@ -222,7 +225,7 @@ bool kl__attr_equal(const kl__attr *t, const void *a, const void *b, bool raw)
     return true;
 }
 
-/* ---- text ---------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------- */
 static bool is_word(const char *s)
 {
     size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:-+");
@@ -280,7 +283,10 @@ static void put_ints(kl__text *t, const kl__attr *a, const void *attrs)
 static void put_pad(kl__text *t, kl_pad p)
 {
     if (p.mode != KL_PAD_EXPLICIT)
-        kl__put(t, "%s", p.mode == KL_PAD_SAME ? "same" : p.mode == KL_PAD_SAME_LOWER ? "same_lower" : "valid");
+        kl__put(t, "%s",
+                p.mode == KL_PAD_SAME         ? "same"
+                : p.mode == KL_PAD_SAME_LOWER ? "same_lower"
+                                              : "valid");
     else if (p.top == p.left && p.top == p.bottom && p.top == p.right)
         kl__put(t, "%d", p.top);
     else

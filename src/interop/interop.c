@@ -5,7 +5,8 @@
 #include "sched/model.h"
 #include "train/trainer.h"
 
-kl_ctx *kl_ctx_from_cl(cl_context context, cl_device_id device, cl_command_queue queue, const kl_ctx_opts *opts)
+kl_ctx *kl_ctx_from_cl(cl_context context, cl_device_id device, cl_command_queue queue,
+                       const kl_ctx_opts *opts)
 {
     if (!context || !device) {
         kl__fail(KL_E_ARG, "kl_ctx_from_cl: %s is NULL", context ? "device" : "context");
@@ -14,7 +15,8 @@ kl_ctx *kl_ctx_from_cl(cl_context context, cl_device_id device, cl_command_queue
     return kl__ctx_wrap(context, device, queue, opts);
 }
 
-kl_tensor *kl_tensor_from_cl(kl_ctx *ctx, cl_mem mem, size_t offset_bytes, kl_dtype dtype, kl_shape shape)
+kl_tensor *kl_tensor_from_cl(kl_ctx *ctx, cl_mem mem, size_t offset_bytes, kl_dtype dtype,
+                             kl_shape shape)
 {
     kl__desc d = {.dtype = dtype, .shape = shape};
     size_t bytes;
@@ -29,8 +31,8 @@ kl_tensor *kl_tensor_from_cl(kl_ctx *ctx, cl_mem mem, size_t offset_bytes, kl_dt
         return NULL;
     }
     if (offset_bytes % kl_dtype_size(dtype)) {
-        kl__fail(KL_E_ARG, "kl_tensor_from_cl: offset %zu is no multiple of %s's %zu bytes", offset_bytes,
-                 kl_dtype_name(dtype), kl_dtype_size(dtype));
+        kl__fail(KL_E_ARG, "kl_tensor_from_cl: offset %zu is no multiple of %s's %zu bytes",
+                 offset_bytes, kl_dtype_name(dtype), kl_dtype_size(dtype));
         return NULL;
     }
     kl__mem *m = kl__mem_wrap(ctx, mem);
@@ -38,8 +40,8 @@ kl_tensor *kl_tensor_from_cl(kl_ctx *ctx, cl_mem mem, size_t offset_bytes, kl_dt
         return NULL;
     kl_tensor *t = NULL;
     if (offset_bytes > kl__mem_bytes(m) || bytes > kl__mem_bytes(m) - offset_bytes)
-        kl__fail(KL_E_ARG, "kl_tensor_from_cl: %zu bytes at %zu do not lie in a buffer of %zu", bytes, offset_bytes,
-                 kl__mem_bytes(m));
+        kl__fail(KL_E_ARG, "kl_tensor_from_cl: %zu bytes at %zu do not lie in a buffer of %zu",
+                 bytes, offset_bytes, kl__mem_bytes(m));
     else
         t = kl__tensor_wrap(ctx, (kl__span){m, offset_bytes}, dtype, shape);
     kl__mem_release(m);
@@ -77,8 +79,8 @@ static kl_status wait_for(kl_ctx *ctx, cl_uint n, const cl_event *wait)
     return st;
 }
 
-kl_status kl_model_enqueue(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n_binds, cl_uint n_wait,
-                           const cl_event *wait, cl_event *done)
+kl_status kl_model_enqueue(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n_binds,
+                           cl_uint n_wait, const cl_event *wait, cl_event *done)
 {
     kl__event end = {NULL};
     if (!m || !ctx)
@@ -91,8 +93,13 @@ kl_status kl_model_enqueue(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_
     return st == KL_OK ? kl__lane_flush(kl__ctx_lane(ctx, KL__COMPUTE)) : st;
 }
 
-kl_status kl_trainer_enqueue(kl_trainer *tr, const kl_bind *binds, size_t n_binds, cl_uint n_wait, const cl_event *wait,
-                             cl_event *done)
+cl_event kl_ticket_cl_event(const kl_ticket *t)
+{
+    return t ? kl__event_cl(kl__ticket_event(t)) : NULL;
+}
+
+kl_status kl_trainer_enqueue(kl_trainer *tr, const kl_bind *binds, size_t n_binds, cl_uint n_wait,
+                             const cl_event *wait, cl_event *done)
 {
     kl__event end = {NULL};
     if (!tr)

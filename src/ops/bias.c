@@ -15,13 +15,16 @@ static kl_status bias_infer(const kl__apply *a, kl__desc *out)
         return kl__fail(KL_E_SHAPE, "bias \"%s\": input is %s, bias is %s, expected f32", a->name,
                         kl_dtype_name(x->dtype), kl_dtype_name(b->dtype));
     if (x->shape.n_dims < 2 || b->shape.n_dims != 1 || b->shape.dim[0] != x->shape.dim[1])
-        return kl__fail(KL_E_SHAPE, "bias \"%s\": bias %s does not fit input %s, expected one number per channel",
-                        a->name, kl__shape_str(b->shape, sb), kl__shape_str(x->shape, sx));
+        return kl__fail(
+            KL_E_SHAPE,
+            "bias \"%s\": bias %s does not fit input %s, expected one number per channel", a->name,
+            kl__shape_str(b->shape, sb), kl__shape_str(x->shape, sx));
     out[0] = (kl__desc){.dtype = x->dtype, .shape = x->shape};
     return KL_OK;
 }
 
-static kl_status bias_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status bias_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                           kl_node **dx)
 {
     kl_reduce_opts o = {.axes = {0}};
     for (int i = 0; i < a->in[0]->desc.shape.n_dims; i++)
@@ -49,7 +52,8 @@ static bool solo_fits(const kl__apply *a, const kl__caps *caps)
 static kl_status emit(kl__emit *e, const kl__apply *a, bool solo)
 {
     kl_shape x = a->in[0]->desc.shape;
-    int n = (int)kl_shape_count(x), c = (int)x.dim[1], s = n / (int)x.dim[0] / c, run = s > 1 ? s : c;
+    int n = (int)kl_shape_count(x), c = (int)x.dim[1], s = n / (int)x.dim[0] / c,
+        run = s > 1 ? s : c;
     int per = 4096 / run > 1 ? 4096 / run : 1;
     kl__defs d = {0};
     if (solo)

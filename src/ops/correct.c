@@ -1,4 +1,5 @@
-/* correct: how many rows of logits have their largest entry at the label. For metrics; no gradient. */
+/* correct: how many rows of logits have their largest entry at the label. For metrics; no gradient.
+ */
 #include "ops/op.h"
 
 static kl_status correct_infer(const kl__apply *a, kl__desc *out)
@@ -6,8 +7,10 @@ static kl_status correct_infer(const kl__apply *a, kl__desc *out)
     char b0[96], b1[96];
     kl_shape x = a->in[0]->desc.shape, y = a->in[1]->desc.shape;
     if (x.n_dims != 2 || y.n_dims != 1 || y.dim[0] != x.dim[0] || a->in[1]->desc.dtype != KL_I32)
-        return kl__fail(KL_E_SHAPE, "correct \"%s\": wants logits [N,K] and i32 labels [N], given %s and %s %s", a->name,
-                        kl__shape_str(x, b0), kl_dtype_name(a->in[1]->desc.dtype), kl__shape_str(y, b1));
+        return kl__fail(KL_E_SHAPE,
+                        "correct \"%s\": wants logits [N,K] and i32 labels [N], given %s and %s %s",
+                        a->name, kl__shape_str(x, b0), kl_dtype_name(a->in[1]->desc.dtype),
+                        kl__shape_str(y, b1));
     out->dtype = a->in[0]->desc.dtype;
     out->shape = (kl_shape){1, {2}};
     return KL_OK;
@@ -49,6 +52,13 @@ static const kl__variant correct_variants[] = {
 };
 
 const kl__op kl__op_correct = {
-    .name = "correct", .doc = "logits [N,K], labels i32 [N] -> [2]: rows whose first maximum is the label, rows counted",
-    .min_in = 2, .max_in = 2, .n_out = 1, .flags = KL__OP_HIDDEN, .infer = correct_infer, .variants = correct_variants,
+    .name = "correct",
+    .doc =
+        "logits [N,K], labels i32 [N] -> [2]: rows whose first maximum is the label, rows counted",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .infer = correct_infer,
+    .variants = correct_variants,
 };

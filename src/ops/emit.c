@@ -5,7 +5,9 @@
 
 static kl__arg place_arg(const kl__place *p, size_t offset, uint32_t elem)
 {
-    kl__arg arg = {.kind = p->kind == KL__AT_SLOT ? KL__ARG_SLOT : KL__ARG_SPAN, .elem = elem, .span = p->span};
+    kl__arg arg = {.kind = p->kind == KL__AT_SLOT ? KL__ARG_SLOT : KL__ARG_SPAN,
+                   .elem = elem,
+                   .span = p->span};
     arg.span.offset += offset;
     if (p->kind == KL__AT_SLOT)
         arg.v.slot = p->slot;
@@ -77,7 +79,8 @@ void kl__launch_arg(kl__launch *l, kl__arg arg)
 void kl__launch_1d(kl__launch *l, const kl__emit *e, size_t n)
 {
     size_t group = e->caps->solo ? 64 : 256;
-    while (group > 1 && (group > e->caps->max_group || group > e->caps->max_item[0] || group / 2 >= n))
+    while (group > 1 &&
+           (group > e->caps->max_group || group > e->caps->max_item[0] || group / 2 >= n))
         group /= 2;
     l->dims = 1;
     l->local[0] = group;
@@ -97,8 +100,8 @@ void kl__launch_solo(kl__launch *l, int dims, size_t g0, size_t g1, size_t g2)
 kl_status kl__emit_launch(kl__emit *e, const kl__apply *a, const kl__launch *l)
 {
     if (l->n_args > KL__MAX_ARGS)
-        return kl__fail(KL_E_UNSUPPORTED, "%s \"%s\": %d kernel arguments, at most %d are possible", a->op->name,
-                        a->name, l->n_args, KL__MAX_ARGS);
+        return kl__fail(KL_E_UNSUPPORTED, "%s \"%s\": %d kernel arguments, at most %d are possible",
+                        a->op->name, a->name, l->n_args, KL__MAX_ARGS);
     kl__launch copy = *l;
     copy.label = a->name;
     kl_status st = kl__seq_kernel(e->seq, &copy);

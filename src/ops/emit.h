@@ -4,16 +4,19 @@
 
 #include "ops/node.h"
 
-/** What changes per step is data: one small device block per step, read by kernels (optimizers, dropout).
- *  KL_STEP_* in cl/common.cl are the same indices. 32-bit words. */
+/** What changes per step is data: one small device block per step, read by kernels (optimizers,
+ * dropout). KL_STEP_* in cl/common.cl are the same indices. 32-bit words. */
 enum {
     KL__STEP_STEP,                       /* u32: training step from 0 */
     KL__STEP_SEED_LO, KL__STEP_SEED_HI,  /* u32 */
-    KL__STEP_FIRST_LO, KL__STEP_FIRST_HI,/* u64: place of this pass's first sample in the whole batch */
+    /* u64: place of this pass's first sample in the whole batch */
+    KL__STEP_FIRST_LO, KL__STEP_FIRST_HI,
     KL__STEP_LR,                         /* f32: learning rate of the step */
-    KL__STEP_P0,                         /* f32: per-step scalars of the optimizer (bias corrections, ...) */
+    /* f32: per-step scalars of the optimizer (bias corrections, ...) */
+    KL__STEP_P0,
     KL__STEP_P1, KL__STEP_P2, KL__STEP_P3,
-    KL__STEP_SHARDS,                     /* f32: number of shards summed (batch statistics are divided by it) */
+    /* f32: number of shards summed (batch statistics are divided by it) */
+    KL__STEP_SHARDS,
     KL__STEP_WORDS = 16
 };
 
@@ -37,12 +40,12 @@ kl__arg kl__arg_u64(uint64_t v);
 kl__arg kl__arg_f32(double v);
 kl__arg kl__arg_local(size_t bytes);
 
-/** Starts a launch: zeroed, with file and kernel; `defs` gets T (float or double) and KL_FP64 by the apply's real dtype.
- *  Add arguments with kl__launch_arg, sizes, then kl__emit_launch. */
+/** Starts a launch: zeroed, with file and kernel; `defs` gets T (float or double) and KL_FP64 by
+ * the apply's real dtype. Add arguments with kl__launch_arg, sizes, then kl__emit_launch. */
 kl__launch kl__launch_of(const char *file, const char *kernel, const kl__defs *defs);
 void kl__launch_arg(kl__launch *l, kl__arg arg);
-/** One dimension of at least n work-items: SOLO devices n groups of 1 (ref kernels: 64), others rounded up to groups of
- *  64..256; kernels test `if (i < n)`. */
+/** One dimension of at least n work-items: SOLO devices n groups of 1 (ref kernels: 64), others
+ * rounded up to groups of 64..256; kernels test `if (i < n)`. */
 void kl__launch_1d(kl__launch *l, const kl__emit *e, size_t n);
 /** dims global sizes with local size 1 each (SOLO shells). */
 void kl__launch_solo(kl__launch *l, int dims, size_t g0, size_t g1, size_t g2);

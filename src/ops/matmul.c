@@ -21,13 +21,16 @@ static kl_status matmul_infer(const kl__apply *a, kl__desc *out)
         return kl__fail(KL_E_SHAPE, "matmul \"%s\": inputs are %s and %s, expected f32", a->name,
                         kl_dtype_name(x->dtype), kl_dtype_name(y->dtype));
     if (x->shape.n_dims < 2 || x->shape.n_dims > 3 || y->shape.n_dims != x->shape.n_dims)
-        return kl__fail(KL_E_SHAPE, "matmul \"%s\": inputs %s and %s, expected both of rank 2 or both of rank 3", a->name,
-                        kl__shape_str(x->shape, sx), kl__shape_str(y->shape, sy));
+        return kl__fail(
+            KL_E_SHAPE,
+            "matmul \"%s\": inputs %s and %s, expected both of rank 2 or both of rank 3", a->name,
+            kl__shape_str(x->shape, sx), kl__shape_str(y->shape, sy));
     op_dims(x->shape, o->ta, &m, &k);
     op_dims(y->shape, o->tb, &k2, &n);
     if (k != k2 || (x->shape.n_dims == 3 && x->shape.dim[0] != y->shape.dim[0]))
-        return kl__fail(KL_E_SHAPE, "matmul \"%s\": %s%s does not fit %s%s", a->name, kl__shape_str(x->shape, sx),
-                        o->ta ? " transposed" : "", kl__shape_str(y->shape, sy), o->tb ? " transposed" : "");
+        return kl__fail(KL_E_SHAPE, "matmul \"%s\": %s%s does not fit %s%s", a->name,
+                        kl__shape_str(x->shape, sx), o->ta ? " transposed" : "",
+                        kl__shape_str(y->shape, sy), o->tb ? " transposed" : "");
     out[0] = (kl__desc){.dtype = x->dtype, .shape = x->shape};
     out[0].shape.dim[x->shape.n_dims - 2] = m;
     out[0].shape.dim[x->shape.n_dims - 1] = n;
@@ -41,7 +44,8 @@ static kl_node *product(kl_graph *g, kl_node *a, kl_node *b, bool ta, bool tb)
     return kl__apply_new(g, &kl__op_matmul, NULL, in, 2, &o);
 }
 
-static kl_status matmul_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status matmul_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                             kl_node **dx)
 {
     const kl_matmul_opts *o = a->attrs;
     kl_node *x = a->in[0], *y = a->in[1];
@@ -52,7 +56,8 @@ static kl_status matmul_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy
     return g->status;
 }
 
-/* One table of shapes for the whole family, so that the launches need not know whose product it is. */
+/* One table of shapes for the whole family, so that the launches need not know whose product it is.
+ */
 kl__product kl__product_of(const kl__apply *a)
 {
     kl_shape x = a->in[0]->desc.shape, y = a->out[0]->desc.shape;
@@ -112,8 +117,16 @@ static const kl__attr attrs[] = {
     KL__ATTR_END,
 };
 const kl__op kl__op_matmul = {
-    .name = "matmul", .doc = "op(a) op(b); a [M,K], b [K,N] -> [M,N], or [B,M,K], [B,K,N] -> [B,M,N]",
-    .min_in = 2, .max_in = 2, .n_out = 1, .attrs_bytes = sizeof(kl_matmul_opts), .attrs = attrs,
-    .infer = matmul_infer, .grad = matmul_grad, .macs = kl__product_macs, .window = kl__product_window,
+    .name = "matmul",
+    .doc = "op(a) op(b); a [M,K], b [K,N] -> [M,N], or [B,M,K], [B,K,N] -> [B,M,N]",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .attrs_bytes = sizeof(kl_matmul_opts),
+    .attrs = attrs,
+    .infer = matmul_infer,
+    .grad = matmul_grad,
+    .macs = kl__product_macs,
+    .window = kl__product_window,
     .variants = kl__matmul_variants,
 };

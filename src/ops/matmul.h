@@ -4,16 +4,19 @@
 
 #include "ops/op.h"
 
-/** C [batch,m,n] = op(A) op(B) + bias by column; A is [batch,m,k] or, with ta, [batch,k,m]; B likewise. */
+/** C [batch,m,n] = op(A) op(B) + bias by column; A is [batch,m,k] or, with ta, [batch,k,m]; B
+ * likewise. */
 typedef struct kl__product {
     bool ta, tb;
     int batch, m, n, k;
     int a, b, bias; /* which input; bias -1: none */
 } kl__product;
-/** The product that an apply of matmul, dense, dense_bwd_data or dense_bwd_weights is; shapes concrete. */
+/** The product that an apply of matmul, dense, dense_bwd_data or dense_bwd_weights is; shapes
+ * concrete. */
 kl__product kl__product_of(const kl__apply *a);
 int64_t kl__product_macs(const kl__apply *a);
-void kl__product_window(const kl__apply *a, int extent[2], int stride[2]); /* an output sees a whole row */
+/* an output sees a whole row */
+void kl__product_window(const kl__apply *a, int extent[2], int stride[2]);
 
 extern const kl__variant kl__matmul_variants[]; /* of all four */
 

@@ -1,5 +1,6 @@
-/* Launches of matrix products: how C and K are cut, and the four ways to compute. Where K is cut into splits, that
- * depends on shapes alone, and their sums are added in order: results do not change with the number of cores. */
+/* Launches of matrix products: how C and K are cut, and the four ways to compute. Where K is cut
+ * into splits, that depends on shapes alone, and their sums are added in order: results do not
+ * change with the number of cores. */
 #include "ops/matmul.h"
 
 static int ceil_div(int a, int b)
@@ -33,15 +34,18 @@ static void split_k(cut *c, int k, int splits, int unit)
 
 static size_t cut_scratch(const kl__product *p, const cut *c)
 {
-    return c->splits > 1 ? (size_t)c->splits * (size_t)p->batch * (size_t)p->m * (size_t)p->n * sizeof(float) : 0;
+    return c->splits > 1
+               ? (size_t)c->splits * (size_t)p->batch * (size_t)p->m * (size_t)p->n * sizeof(float)
+               : 0;
 }
 
-/* ---- arguments that all kernels begin with ----------------------------------------------------------------- */
+/* ---- arguments that all kernels begin with --------------------------------------------------- */
 static void product_args(kl__launch *l, const kl__apply *a, const kl__product *p, kl__arg c)
 {
     kl__launch_arg(l, kl__arg_in(a, p->a));
     kl__launch_arg(l, kl__arg_in(a, p->b));
-    kl__launch_arg(l, kl__arg_in(a, p->bias >= 0 ? p->bias : p->b)); /* not read where there is none */
+    /* not read where there is none */
+    kl__launch_arg(l, kl__arg_in(a, p->bias >= 0 ? p->bias : p->b));
     kl__launch_arg(l, c);
     kl__launch_arg(l, kl__arg_i32(p->m));
     kl__launch_arg(l, kl__arg_i32(p->n));
@@ -67,20 +71,26 @@ static bool has_work(const kl__product *p)
     return p->batch > 0 && p->m > 0 && p->n > 0 && p->k > 0;
 }
 
-/* ---- solo --------------------------------------------------------------------------------------------------- */
-/* Block sizes: large enough to pay for packing, small enough for local memory and half of L2, and several per core. */
+/* ---- solo ------------------------------------------------------------------------------------ */
+/* Block sizes: large enough to pay for packing, small enough for local memory and half of L2, and
+ * several per core. */
 static void cut_packed(const kl__product *p, const kl__caps *caps, cut *c)
 {
     int mr = caps->vector == 16 ? 8 : 4, nr = 2 * caps->vector, items;
-    size_t room = caps->local_bytes < caps->l2_bytes / 2 ? (size_t)caps->local_bytes : caps->l2_bytes / 2;
-    c->kc = (int)(caps->l1_bytes * 2 / 3 / sizeof(float)) / nr / 16 * 16; /* a panel of B stays in L1 */
+    size_t room =
+        caps->local_bytes < caps->l2_bytes / 2 ? (size_t)caps->local_bytes : caps->l2_bytes / 2;
+    /* a panel of B stays in L1 */
+    c->kc = (int)(caps->l1_bytes * 2 / 3 / sizeof(float)) / nr / 16 * 16;
     c->kc = c->kc < 32 ? 32 : c->kc > 512 ? 512 : c->kc;
-    split_k(c, p->k, p->k < 512 ? 1 : at_most(8 / (ceil_div(p->m, 64) * ceil_div(p->n, 64)), p->k / 256), c->kc);
+    split_k(c, p->k,
+            p->k < 512 ? 1 : at_most(8 / (ceil_div(p->m, 64) * ceil_div(p->n, 64)), p->k / 256),
+            c->kc);
     c->mt = round_up(ceil_div(p->m, ceil_div(p->m, 512)), mr);
     c->nt = round_up(ceil_div(p->n, ceil_div(p->n, 512)), nr);
     for (;;) {
         bool small = (size_t)(c->mt + c->nt) * (size_t)c->kc * sizeof(float) <= room;
-        items = at_most(ceil_div(p->m, c->mt) * ceil_div(p->n, c->nt), 1 << 20) * at_most(p->batch * c->splits, 64);
+        items = at_most(ceil_div(p->m, c->mt) * ceil_div(p->n, c->nt), 1 << 20) *
+                at_most(p->batch * c->splits, 64);
         if (small && (items >= 4 * caps->compute_units || (c->mt <= 64 && c->nt <= 64)))
             break;
         if (c->mt <= mr && c->nt <= nr && (c->kc = c->kc / 2) < 16)
@@ -102,7 +112,8 @@ static void cut_dot(const kl__product *p, const kl__caps *caps, cut *c)
     split_k(c, p->k, p->k < 512 ? 1 : at_most(ceil_div(32, tiles), p->k / 256), 16);
     c->mt = round_up(ceil_div(p->m, ceil_div(p->m, 128)), dm);
     c->nt = round_up(ceil_div(p->n, ceil_div(p->n, 128)), dn);
-    while (p->batch * c->splits * ceil_div(p->m, c->mt) * ceil_div(p->n, c->nt) < 4 * caps->compute_units) {
+    while (p->batch * c->splits * ceil_div(p->m, c->mt) * ceil_div(p->n, c->nt) <
+           4 * caps->compute_units) {
         if (c->nt > 16)
             c->nt = round_up(ceil_div(c->nt, 2), dn);
         else if (c->mt > 16)
@@ -186,7 +197,7 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
     return st == KL_OK && c.splits > 1 ? emit_solo_sum(e, a, &p, &c) : st;
 }
 
-/* ---- coop --------------------------------------------------------------------------------------------------- */
+/* ---- coop ------------------------------------------------------------------------------------ */
 /* Tiles of 64 where there are enough of them to fill a GPU, else of 32; then K is split. */
 static void cut_coop(const kl__product *p, const kl__caps *caps, cut *c)
 {
@@ -194,13 +205,16 @@ static void cut_coop(const kl__product *p, const kl__caps *caps, cut *c)
     *c = (cut){.splits = 1};
     c->mt = c->nt = big < 64 || caps->max_group < 256 ? 32 : 64;
     int64_t tiles = (int64_t)ceil_div(p->m, c->mt) * ceil_div(p->n, c->nt) * p->batch;
-    split_k(c, p->k, p->k < 512 || tiles >= 64 ? 1 : at_most((int)(64 / tiles), at_most(p->k / 128, 32)), 16);
+    split_k(c, p->k,
+            p->k < 512 || tiles >= 64 ? 1 : at_most((int)(64 / tiles), at_most(p->k / 128, 32)),
+            16);
 }
 
 static bool coop_fits(const kl__apply *a, const kl__caps *caps)
 {
     kl__product p = kl__product_of(a);
-    return a->out[0]->desc.dtype == KL_F32 && has_work(&p) && caps->max_group >= 64 && caps->local_bytes >= 16 * 1024;
+    return a->out[0]->desc.dtype == KL_F32 && has_work(&p) && caps->max_group >= 64 &&
+           caps->local_bytes >= 16 * 1024;
 }
 
 static size_t coop_scratch(const kl__apply *a, const kl__caps *caps)
@@ -211,7 +225,8 @@ static size_t coop_scratch(const kl__apply *a, const kl__caps *caps)
     return cut_scratch(&p, &c);
 }
 
-static kl_status emit_sum(kl__emit *e, const kl__apply *a, const kl__product *p, const cut *c, const kl__defs *d)
+static kl_status emit_sum(kl__emit *e, const kl__apply *a, const kl__product *p, const cut *c,
+                          const kl__defs *d)
 {
     int total = p->batch * p->m * p->n;
     kl__launch l = kl__launch_of("matmul_coop.cl", "matmul_sum", d);
@@ -251,7 +266,7 @@ static kl_status coop_emit(kl__emit *e, const kl__apply *a)
     return st;
 }
 
-/* ---- blas: the library's product, where it is the fastest ----------------------------------------------------- */
+/* ---- blas: the library's product, where it is the fastest ------------------------------------ */
 static bool blas_fits(const kl__apply *a, const kl__caps *caps)
 {
     return !caps->gemm_library_slow && coop_fits(a, caps) && kl__product_of(a).batch <= 4;
@@ -273,7 +288,8 @@ static kl_status blas_emit(kl__emit *e, const kl__apply *a)
 {
     kl__product p = kl__product_of(a);
     /* A library takes memory, not slots that are bound later; and it may be missing. */
-    if (!kl__gemm_available(e->ctx) || !placed(a->in[p.a]) || !placed(a->in[p.b]) || !placed(a->out[0]))
+    if (!kl__gemm_available(e->ctx) || !placed(a->in[p.a]) || !placed(a->in[p.b]) ||
+        !placed(a->out[0]))
         return coop_emit(e, a);
     if (p.bias >= 0) {
         int total = p.batch * p.m * p.n;
@@ -288,9 +304,18 @@ static kl_status blas_emit(kl__emit *e, const kl__apply *a)
             return st;
     }
     for (int i = 0; i < p.batch; i++) {
-        kl__gemm g = {.ta = p.ta, .tb = p.tb, .m = p.m, .n = p.n, .k = p.k, .alpha = 1, .beta = p.bias >= 0 ? 1 : 0,
-                      .a = matrix_at(a->in[p.a], i, p.m, p.k), .b = matrix_at(a->in[p.b], i, p.k, p.n),
-                      .c = matrix_at(a->out[0], i, p.m, p.n), .lda = p.ta ? p.m : p.k, .ldb = p.tb ? p.k : p.n,
+        kl__gemm g = {.ta = p.ta,
+                      .tb = p.tb,
+                      .m = p.m,
+                      .n = p.n,
+                      .k = p.k,
+                      .alpha = 1,
+                      .beta = p.bias >= 0 ? 1 : 0,
+                      .a = matrix_at(a->in[p.a], i, p.m, p.k),
+                      .b = matrix_at(a->in[p.b], i, p.k, p.n),
+                      .c = matrix_at(a->out[0], i, p.m, p.n),
+                      .lda = p.ta ? p.m : p.k,
+                      .ldb = p.tb ? p.k : p.n,
                       .ldc = p.n};
         kl_status st = kl__seq_gemm(e->seq, a->name, &g);
         if (st != KL_OK)
@@ -299,7 +324,7 @@ static kl_status blas_emit(kl__emit *e, const kl__apply *a)
     return KL_OK;
 }
 
-/* ---- ref ------------------------------------------------------------------------------------------------------ */
+/* ---- ref ------------------------------------------------------------------------------------- */
 static kl_status ref_emit(kl__emit *e, const kl__apply *a)
 {
     kl__product p = kl__product_of(a);

@@ -17,7 +17,8 @@ typedef struct entry {
     UT_hash_handle hh;
 } entry;
 
-/** Generated names count up per op; the map remembers where a prefix stands, so that naming n nodes is O(n). */
+/** Generated names count up per op; the map remembers where a prefix stands, so that naming n nodes
+ * is O(n). */
 typedef struct counter {
     const kl__op *op;
     unsigned next;
@@ -81,8 +82,8 @@ static bool legal(const char *s)
     if (!*s || strlen(s) > 200)
         return false;
     for (; *s; s++)
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '_' ||
-              *s == '.' || *s == '/' || *s == '-' || *s == ':'))
+        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
+              *s == '_' || *s == '.' || *s == '/' || *s == '-' || *s == ':'))
             return false;
     return true;
 }
@@ -91,8 +92,9 @@ const char *kl__graph_name(kl_graph *g, const kl__op *op, const char *wanted)
 {
     if (wanted) {
         if (!legal(wanted))
-            return kl__graph_fail(g, KL_E_ARG, "%s: \"%s\" is no name: letters, digits and _ . / - : are allowed",
-                                  op->name, wanted);
+            return kl__graph_fail(
+                g, KL_E_ARG, "%s: \"%s\" is no name: letters, digits and _ . / - : are allowed",
+                op->name, wanted);
         if (kl_graph_find(g, wanted))
             return kl__graph_fail(g, KL_E_ARG, "%s: the name \"%s\" is taken", op->name, wanted);
         return kl__graph_strdup(g, wanted);

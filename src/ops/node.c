@@ -140,7 +140,8 @@ static bool copy_attrs(kl_graph *g, const kl__op *op, const void *attrs, kl__app
 
 static bool add_outputs(kl_graph *g, kl__apply *a, const kl__desc *desc)
 {
-    if (kl__grow(&g->nodes, &g->cap_nodes, g->n_nodes + (size_t)a->n_out, sizeof *g->nodes) != KL_OK)
+    if (kl__grow(&g->nodes, &g->cap_nodes, g->n_nodes + (size_t)a->n_out, sizeof *g->nodes) !=
+        KL_OK)
         return keep_error(g) != NULL;
     for (int i = 0; i < a->n_out; i++) {
         kl_node *x = kl__graph_alloc(g, sizeof *x);
@@ -158,7 +159,8 @@ static bool add_outputs(kl_graph *g, kl__apply *a, const kl__desc *desc)
             if (!x->name)
                 return keep_error(g) != NULL;
             if (kl_graph_find(g, x->name))
-                return kl__graph_fail(g, KL_E_ARG, "%s: the name \"%s\" is taken", a->op->name, x->name) != NULL;
+                return kl__graph_fail(g, KL_E_ARG, "%s: the name \"%s\" is taken", a->op->name,
+                                      x->name) != NULL;
         }
         a->out[i] = x;
         g->nodes[g->n_nodes++] = x;
@@ -170,22 +172,24 @@ static bool add_outputs(kl_graph *g, kl__apply *a, const kl__desc *desc)
 
 enum { MAX_OUT = 64 };
 
-kl_node *kl__apply_new_n(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in, int n_in, int n_out,
-                         const void *attrs)
+kl_node *kl__apply_new_n(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in,
+                         int n_in, int n_out, const void *attrs)
 {
     if (!g || g->status != KL_OK)
         return NULL;
     if (n_out < 1 || n_out > MAX_OUT)
-        return kl__graph_fail(g, KL_E_ARG, "%s: %d outputs; 1 to %d are possible", op->name, n_out, MAX_OUT);
+        return kl__graph_fail(g, KL_E_ARG, "%s: %d outputs; 1 to %d are possible", op->name, n_out,
+                              MAX_OUT);
     if (n_in < op->min_in || (op->max_in >= 0 && n_in > op->max_in))
-        return kl__graph_fail(g, KL_E_ARG, "%s \"%s\": takes %d to %d inputs, %d given", op->name, name ? name : "",
-                              op->min_in, op->max_in, n_in);
+        return kl__graph_fail(g, KL_E_ARG, "%s \"%s\": takes %d to %d inputs, %d given", op->name,
+                              name ? name : "", op->min_in, op->max_in, n_in);
     for (int i = 0; i < n_in; i++) {
         if (!in[i])
-            return kl__graph_fail(g, KL_E_ARG, "%s \"%s\": input %d is NULL", op->name, name ? name : "", i);
+            return kl__graph_fail(g, KL_E_ARG, "%s \"%s\": input %d is NULL", op->name,
+                                  name ? name : "", i);
         if (in[i]->by->graph != g)
-            return kl__graph_fail(g, KL_E_ARG, "%s: input %d (\"%s\") belongs to another graph", op->name, i,
-                                  in[i]->name);
+            return kl__graph_fail(g, KL_E_ARG, "%s: input %d (\"%s\") belongs to another graph",
+                                  op->name, i, in[i]->name);
     }
     kl__apply *a = kl__graph_alloc(g, sizeof *a);
     if (!a)
@@ -209,7 +213,8 @@ kl_node *kl__apply_new_n(kl_graph *g, const kl__op *op, const char *name, kl_nod
         return keep_error(g);
     for (int i = 0; i < n_out; i++)
         if (!kl__desc_legal(&desc[i]))
-            return kl__graph_fail(g, KL_E_SHAPE, "%s \"%s\": %s", op->name, a->name, kl_last_error());
+            return kl__graph_fail(g, KL_E_SHAPE, "%s \"%s\": %s", op->name, a->name,
+                                  kl_last_error());
     if (kl__grow(&g->applies, &g->cap_applies, g->n_applies + 1, sizeof *g->applies) != KL_OK)
         return keep_error(g);
     if (!add_outputs(g, a, desc))
@@ -219,8 +224,8 @@ kl_node *kl__apply_new_n(kl_graph *g, const kl__op *op, const char *name, kl_nod
     return a->out[0];
 }
 
-kl_node *kl__apply_new(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in, int n_in,
-                       const void *attrs)
+kl_node *kl__apply_new(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in,
+                       int n_in, const void *attrs)
 {
     return kl__apply_new_n(g, op, name, in, n_in, op->n_out ? op->n_out : 1, attrs);
 }
@@ -250,7 +255,8 @@ void kl_output(kl_graph *g, const char *name, kl_node *x)
     if (!g || g->status != KL_OK)
         return;
     if (!name || !*name || !x || x->by->graph != g) {
-        kl__graph_fail(g, KL_E_ARG, "output \"%s\": %s", name ? name : "", x ? "value of another graph" : "value is NULL");
+        kl__graph_fail(g, KL_E_ARG, "output \"%s\": %s", name ? name : "",
+                       x ? "value of another graph" : "value is NULL");
         return;
     }
     if (kl_graph_output(g, name)) {
@@ -266,7 +272,8 @@ void kl_output(kl_graph *g, const char *name, kl_node *x)
         g->outputs[g->n_outputs++] = (kl__graph_output){.name = copy, .node = x};
 }
 
-kl_status kl__graph_add_update(kl_graph *g, const kl__op *op, const void *attrs, kl_node *state, kl_node *value)
+kl_status kl__graph_add_update(kl_graph *g, const kl__op *op, const void *attrs, kl_node *state,
+                               kl_node *value)
 {
     if (!g || g->status != KL_OK || !state || !value)
         return g ? g->status : KL_E_ARG;

@@ -1,6 +1,7 @@
-/* The node: values (kl_node) and the applications of ops that make them (kl__apply). A kl_graph is an arena of both;
- * applies stand in an order in which every input comes before its use. The same structure holds the graph a user
- * builds and the graphs that the passes of src/graph make from it for one batch size. */
+/* The node: values (kl_node) and the applications of ops that make them (kl__apply). A kl_graph is
+ * an arena of both; applies stand in an order in which every input comes before its use. The same
+ * structure holds the graph a user builds and the graphs that the passes of src/graph make from it
+ * for one batch size. */
 #ifndef KL_OPS_NODE_H
 #define KL_OPS_NODE_H
 
@@ -47,7 +48,8 @@ typedef struct kl__graph_output {
     kl__place place; /* where the plan is to put it; NOWHERE: anywhere */
 } kl__graph_output;
 
-/** State that follows a training step: `op` (STATE, in place) applied to (state, mean over shards of value). */
+/** State that follows a training step: `op` (STATE, in place) applied to (state, mean over shards
+ * of value). */
 typedef struct kl__graph_update {
     const kl__op *op;
     const void *attrs;
@@ -67,39 +69,43 @@ struct kl_graph {
     void *names;       /* name -> node (uthash) */
     struct kl__chunk *chunks; /* arena */
     int64_t batch;     /* 0: symbolic (KL_BATCH); else the size this graph was resolved for */
-    const kl_graph *reserved; /* while lowering: generated names stay clear of this graph's; else NULL */
+    /* while lowering: generated names stay clear of this graph's; else NULL */
+    const kl_graph *reserved;
     kl_dtype real;     /* dtype that f32 stands for: KL_F32, or KL_F64 in gradient checks */
 };
 
 /** Arena memory of the graph, zeroed; NULL makes the graph's error sticky. */
 void *kl__graph_alloc(kl_graph *g, size_t bytes);
 char *kl__graph_strdup(kl_graph *g, const char *s);
-/** Records the error (first one wins) with the sentence of kl__fail; returns NULL for `return kl__graph_fail(...)`. */
+/** Records the error (first one wins) with the sentence of kl__fail; returns NULL for `return
+ * kl__graph_fail(...)`. */
 void *kl__graph_fail(kl_graph *g, kl_status status, const char *fmt, ...) KL_PRINTF(3, 4);
 
 /* names.c */
 bool kl__names_add(kl_graph *g, kl_node *x);
 void kl__names_free(kl_graph *g);
 
-/** Adds an application: copies attrs (op->attrs_bytes) and the in list, runs infer, names it (name NULL: OP_k).
- *  Returns output 0 (others: kl__out). NULL inputs or an earlier error: NULL. This is what build functions call. */
-kl_node *kl__apply_new(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in, int n_in,
-                       const void *attrs);
+/** Adds an application: copies attrs (op->attrs_bytes) and the in list, runs infer, names it (name
+ * NULL: OP_k). Returns output 0 (others: kl__out). NULL inputs or an earlier error: NULL. This is
+ * what build functions call. */
+kl_node *kl__apply_new(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in,
+                       int n_in, const void *attrs);
 /** The same with a known number of outputs, for ops whose n_out varies (split). */
-kl_node *kl__apply_new_n(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in, int n_in, int n_out,
-                         const void *attrs);
+kl_node *kl__apply_new_n(kl_graph *g, const kl__op *op, const char *name, kl_node *const *in,
+                         int n_in, int n_out, const void *attrs);
 static inline kl_node *kl__out(const kl_node *first, int i)
 {
     return first ? first->by->out[i] : NULL;
 }
-/** What a public builder does: checks, then op->build (or kl__apply_new where the op has none). The name is the
- *  `name` attribute of the options. */
+/** What a public builder does: checks, then op->build (or kl__apply_new where the op has none). The
+ * name is the `name` attribute of the options. */
 kl_node *kl__build(kl_graph *g, const kl__op *op, kl_node *const *in, int n_in, const void *attrs);
-/** A fresh apply name "OP_k" (k counts per op), or `wanted` itself; arena memory. Build functions call it first, so that
- *  parameters can be named NAME.weight. */
+/** A fresh apply name "OP_k" (k counts per op), or `wanted` itself; arena memory. Build functions
+ * call it first, so that parameters can be named NAME.weight. */
 const char *kl__graph_name(kl_graph *g, const kl__op *op, const char *wanted);
 
-kl_status kl__graph_add_update(kl_graph *g, const kl__op *op, const void *attrs, kl_node *state, kl_node *value);
+kl_status kl__graph_add_update(kl_graph *g, const kl__op *op, const void *attrs, kl_node *state,
+                               kl_node *value);
 
 /* Leaves (ops `input`, `param`, `constant`), with these attributes. */
 typedef struct kl__leaf {

@@ -1,5 +1,5 @@
-/* The op contract: what one op tells the rest of the house. Autodiff, planner, fusion, layout, scheduler, text form
- * and tests ask only these questions; there is no switch on ops anywhere. */
+/* The op contract: what one op tells the rest of the house. Autodiff, planner, fusion, layout,
+ * scheduler, text form and tests ask only these questions; there is no switch on ops anywhere. */
 #ifndef KL_OPS_OP_H
 #define KL_OPS_OP_H
 
@@ -8,7 +8,7 @@
 
 #include <kiln/ops.h>
 
-/* ---- attributes: fields of the op's public options struct ------------------------------------------- */
+/* ---- attributes: fields of the op's public options struct ------------------------------------ */
 typedef enum kl__attr_type {
     KL__ATTR_INT,    /* int */
     KL__ATTR_FLOAT,  /* float */
@@ -29,13 +29,14 @@ typedef struct kl__attr {
     size_t offset;
     int count;                /* INTS */
     const char *const *words; /* ENUM */
-    double dflt;              /* what zero in the struct stands for, and what is not printed: INT, FLOAT (a value equal
-                                 to the default is not printed); KL_NONE in the struct means zero itself */
+    double dflt; /* what zero in the struct stands for, and what is not printed: INT, FLOAT (a value
+                    equal to the default is not printed); KL_NONE in the struct means zero itself */
     const char *doc;
 } kl__attr;
 #define KL__ATTR_END {NULL, KL__ATTR_INT, 0, 0, NULL, 0, NULL}
 
-/** The value of an INT or FLOAT attribute with default and KL_NONE applied; builders resolve options once with it. */
+/** The value of an INT or FLOAT attribute with default and KL_NONE applied; builders resolve
+ * options once with it. */
 static inline float kl__opt_f(float v, float dflt)
 {
     return v == 0 ? dflt : v == (float)KL_NONE ? 0 : v;
@@ -45,27 +46,31 @@ static inline int kl__opt_i(int v, int dflt)
     return v == 0 ? dflt : v == KL_NONE ? 0 : v;
 }
 
-/* ---- variants: ways to compute an op, best first; the last one is always "ref" ------------------------- */
+/* ---- variants: ways to compute an op, best first; the last one is always "ref" --------------- */
 struct kl__variant {
     const char *name; /* "solo", "coop", "wino", "blas", "ref": part of kernel and log names */
     /** Shapes and dtypes are final; layouts are what `layouts` asks for. NULL: always fits. */
     bool (*fits)(const kl__apply *a, const kl__caps *caps);
-    /** Storage of inputs and outputs that this variant wants (arrays preset to plain). NULL: all plain. */
+    /** Storage of inputs and outputs that this variant wants (arrays preset to plain). NULL: all
+     * plain. */
     void (*layouts)(const kl__apply *a, const kl__caps *caps, kl__layout *in, kl__layout *out);
     /** Device scratch, planned like a value that lives during this apply. NULL: none. */
     size_t (*scratch_bytes)(const kl__apply *a, const kl__caps *caps);
-    /** Adds launches, copies, fills or library calls to e->seq. Outputs of zero elements are never emitted. */
+    /** Adds launches, copies, fills or library calls to e->seq. Outputs of zero elements are never
+     * emitted. */
     kl_status (*emit)(kl__emit *e, const kl__apply *a);
 };
 
 enum {
     KL__OP_ELEMENTWISE = 1, /* has `formula`; may be fused */
     KL__OP_RANDOM = 2,      /* draws random numbers: never folded */
-    KL__OP_STATE = 4,       /* overwrites an input in place (optimizers, running statistics): never dropped or folded */
-    KL__OP_LEAF = 8,        /* input, param, constant */
-    KL__OP_HIDDEN = 16,     /* made by passes and gradients only; no builder in the text form */
-    KL__OP_MEAN = 32,       /* output = in[0] / in[1], a sum and its weight: over shards both are added up, divided once */
-    KL__OP_VIEW = 64        /* output 0 is input 0's bytes (reshape): no launch, aliasing always legal */
+    /* overwrites an input in place (optimizers, running statistics): never dropped or folded */
+    KL__OP_STATE = 4,
+    KL__OP_LEAF = 8,    /* input, param, constant */
+    KL__OP_HIDDEN = 16, /* made by passes and gradients only; no builder in the text form */
+    /* output = in[0] / in[1], a sum and its weight: over shards both are added up, divided once */
+    KL__OP_MEAN = 32,
+    KL__OP_VIEW = 64 /* output 0 is input 0's bytes (reshape): no launch, aliasing always legal */
 };
 
 struct kl__op {
@@ -76,32 +81,41 @@ struct kl__op {
     uint32_t flags;
     size_t attrs_bytes; /* 0: none */
     const kl__attr *attrs; /* ended by KL__ATTR_END; NULL: none */
-    /** From data inputs and raw options to the value: resolves defaults, makes parameters, calls kl__apply_new. Inputs
-     *  beyond the data (weights) may be given explicitly. NULL: kl__apply_new(g, op, name, in, n_in, attrs). */
+    /** From data inputs and raw options to the value: resolves defaults, makes parameters, calls
+     * kl__apply_new. Inputs beyond the data (weights) may be given explicitly. NULL:
+     * kl__apply_new(g, op, name, in, n_in, attrs). */
     kl_node *(*build)(kl_graph *g, kl_node *const *in, int n_in, const void *attrs);
-    /** Descs of the outputs (plain layout). dim -1 is the batch: copied, never multiplied. Errors name op, apply, the
-     *  expected and the given shape. a->in and a->attrs are set, a->out is not. */
+    /** Descs of the outputs (plain layout). dim -1 is the batch: copied, never multiplied. Errors
+     * name op, apply, the expected and the given shape. a->in and a->attrs are set, a->out is not.
+     */
     kl_status (*infer)(const kl__apply *a, kl__desc *out);
-    /** Emits nodes for the gradients. dy[i] may be NULL (no gradient flows into output i; not all are NULL). need[i]
-     *  says which dx are wanted; leave dx[i] NULL for no gradient. NULL: not differentiable. */
-    kl_status (*grad)(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx);
-    /** Which input output `out` may overwrite (same bytes, elementwise reads before writes); -1: none. NULL: none, but
-     *  element-wise ops may always overwrite an input of the same desc. STATE ops: which it must. */
+    /** Emits nodes for the gradients. dy[i] may be NULL (no gradient flows into output i; not all
+     * are NULL). need[i] says which dx are wanted; leave dx[i] NULL for no gradient. NULL: not
+     * differentiable. */
+    kl_status (*grad)(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                      kl_node **dx);
+    /** Which input output `out` may overwrite (same bytes, elementwise reads before writes); -1:
+     * none. NULL: none, but element-wise ops may always overwrite an input of the same desc. STATE
+     * ops: which it must. */
     int (*aliases)(const kl__apply *a, int out);
-    /** Element-wise: the OpenCL expression over x0, x1, ... (type V, scalar or vector) and $attr for float attributes
-     *  (passed as arguments): "(x0 < (V)0) ? (V)0 : x0". Evaluated on V of T; comparisons pick by vector select, so both
-     *  arms must be V. */
+    /** Element-wise: the OpenCL expression over x0, x1, ... (type V, scalar or vector) and $attr
+     * for float attributes (passed as arguments): "(x0 < (V)0) ? (V)0 : x0". Evaluated on V of T;
+     * comparisons pick by vector select, so both arms must be V. */
     const char *formula;
     /** Multiply-accumulates of one application (shapes concrete). NULL: none worth counting. */
     int64_t (*macs)(const kl__apply *a);
-    /** Window over the input's rows and columns: extent (dilated) and stride, for receptive fields. NULL: 1 and 1;
-     *  extent 0: sees the whole input; stride -s: s cells of the output per cell of the input. */
+    /** Window over the input's rows and columns: extent (dilated) and stride, for receptive fields.
+     * NULL: 1 and 1; extent 0: sees the whole input; stride -s: s cells of the output per cell of
+     * the input. */
     void (*window)(const kl__apply *a, int extent[2], int stride[2]);
-    const kl__variant *variants; /* ended by a NULL name; NULL for leaves, views and element-wise ops (which share one) */
-    /** Rewrites the apply for a mode: sets out[i] to nodes built in g from `in` (the apply's inputs, already in g). Left
-     *  NULL: the apply is copied as it is. Dropout in inference gives in[0]; batch norm becomes statistics, apply and
-     *  state updates (kl__graph_update). NULL: always copied. */
-    kl_status (*lower)(kl_graph *g, const kl__apply *a, kl_node *const *in, bool training, kl_node **out);
+    /* ended by a NULL name; NULL for leaves, views and element-wise ops (which share one) */
+    const kl__variant *variants;
+    /** Rewrites the apply for a mode: sets out[i] to nodes built in g from `in` (the apply's
+     * inputs, already in g). Left NULL: the apply is copied as it is. Dropout in inference gives
+     * in[0]; batch norm becomes statistics, apply and state updates (kl__graph_update). NULL:
+     * always copied. */
+    kl_status (*lower)(kl_graph *g, const kl__apply *a, kl_node *const *in, bool training,
+                       kl_node **out);
 };
 
 #define KL_OP(n) extern const kl__op kl__op_##n;
@@ -116,8 +130,8 @@ const kl__op *kl__op_at(size_t i); /* order of ops.def */
 const kl__variant *kl__op_variants(const kl__op *op);
 extern const char *const kl__dtype_words[]; /* kl_dtype as words, for ENUM attributes */
 
-/** First variant that fits, or the one KILN_VARIANT="conv2d:ref,gemm:solo" or force (same syntax, may be NULL) names.
- *  A forced variant that does not fit: KL_E_UNSUPPORTED. Sets a->variant. */
+/** First variant that fits, or the one KILN_VARIANT="conv2d:ref,gemm:solo" or force (same syntax,
+ * may be NULL) names. A forced variant that does not fit: KL_E_UNSUPPORTED. Sets a->variant. */
 kl_status kl__choose_variant(kl__apply *a, const kl__caps *caps, const char *force);
 
 #endif

@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Made on the first call from constant tables, the same for all: the strings live as long as the library. */
+/* Made on the first call from constant tables, the same for all: the strings live as long as the
+ * library. */
 enum { MAX_OPS = 256, WORD_BYTES = 24576 };
 static kl_op_info list[MAX_OPS];
 static char words[WORD_BYTES];
@@ -44,7 +45,10 @@ static void make_one(const kl__op *op, kl_op_info *out)
     from = used;
     for (const kl__variant *v = kl__op_variants(op); v && v->name; v++)
         put_word(v->name);
-    *out = (kl_op_info){.name = op->name, .doc = op->doc ? op->doc : "", .attrs = attrs, .variants = end_words(from),
+    *out = (kl_op_info){.name = op->name,
+                        .doc = op->doc ? op->doc : "",
+                        .attrs = attrs,
+                        .variants = end_words(from),
                         .differentiable = op->grad || op->lower,
                         .elementwise = (op->flags & KL__OP_ELEMENTWISE) != 0,
                         .hidden = (op->flags & KL__OP_HIDDEN) != 0};

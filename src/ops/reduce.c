@@ -1,4 +1,5 @@
-/* reduce_sum, reduce_mean, reduce_max and the hidden sum_to: shapes and gradients. Launches are in reduce_emit.c. */
+/* reduce_sum, reduce_mean, reduce_max and the hidden sum_to: shapes and gradients. Launches are in
+ * reduce_emit.c. */
 #include "ops/reduce_launch.h"
 
 #include <stddef.h>
@@ -41,13 +42,14 @@ kl_shape kl__shape_in(const kl_graph *g, kl_shape s)
     return s;
 }
 
-/* ---- shapes -------------------------------------------------------------------------------------------- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 static kl_status check_real(const kl__apply *a)
 {
     kl_dtype t = a->in[0]->desc.dtype;
     if (t == KL_F32 || t == KL_F64)
         return KL_OK;
-    return kl__fail(KL_E_SHAPE, "%s \"%s\": input is %s, expected f32", a->op->name, a->name, kl_dtype_name(t));
+    return kl__fail(KL_E_SHAPE, "%s \"%s\": input is %s, expected f32", a->op->name, a->name,
+                    kl_dtype_name(t));
 }
 
 static kl_status reduce_infer(const kl__apply *a, kl__desc *out)
@@ -61,8 +63,9 @@ static kl_status reduce_infer(const kl__apply *a, kl__desc *out)
     if (st != KL_OK)
         return st;
     if (!kl__reduce_mask(o->axes, x.n_dims, &mask, &bad))
-        return kl__fail(KL_E_SHAPE, "%s \"%s\": axis %lld is given twice or does not exist in input %s", a->op->name,
-                        a->name, (long long)bad, kl__shape_str(x, sx));
+        return kl__fail(KL_E_SHAPE,
+                        "%s \"%s\": axis %lld is given twice or does not exist in input %s",
+                        a->op->name, a->name, (long long)bad, kl__shape_str(x, sx));
     out[0] = (kl__desc){.dtype = a->in[0]->desc.dtype};
     for (int i = 0; i < x.n_dims; i++) {
         bool gone = mask >> i & 1u;
@@ -74,15 +77,16 @@ static kl_status reduce_infer(const kl__apply *a, kl__desc *out)
 
 static kl_status sum_to_infer(const kl__apply *a, kl__desc *out)
 {
-    kl_shape x = a->in[0]->desc.shape, to = kl__shape_in(a->graph, ((const kl__sum_shape *)a->attrs)->shape);
+    kl_shape x = a->in[0]->desc.shape,
+             to = kl__shape_in(a->graph, ((const kl__sum_shape *)a->attrs)->shape);
     char sx[96], sl[96];
     uint32_t mask;
     kl_status st = check_real(a);
     if (st != KL_OK)
         return st;
     if (!kl__broadcast_mask(x, to, &mask))
-        return kl__fail(KL_E_SHAPE, "sum_to \"%s\": %s does not broadcast to the input's shape %s", a->name,
-                        kl__shape_str(to, sl), kl__shape_str(x, sx));
+        return kl__fail(KL_E_SHAPE, "sum_to \"%s\": %s does not broadcast to the input's shape %s",
+                        a->name, kl__shape_str(to, sl), kl__shape_str(x, sx));
     out[0] = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = to};
     return KL_OK;
 }
@@ -99,8 +103,9 @@ uint32_t kl__reduce_mask_of(const kl__apply *a)
     return mask;
 }
 
-/* ---- gradients ----------------------------------------------------------------------------------------- */
-static kl_status sum_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+/* ---- gradients ------------------------------------------------------------------------------- */
+static kl_status sum_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                          kl_node **dx)
 {
     kl__broadcast b = {.shape = a->in[0]->desc.shape, .mean = a->op == &kl__op_reduce_mean};
     uint32_t mask = kl__reduce_mask_of(a);
@@ -113,7 +118,8 @@ static kl_status sum_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, c
     return dx[0] ? KL_OK : g->status;
 }
 
-static kl_status max_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status max_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
+                          kl_node **dx)
 {
     kl_reduce_opts o = *(const kl_reduce_opts *)a->attrs;
     kl_node *in[3] = {a->in[0], a->out[0], dy[0]};
@@ -124,8 +130,9 @@ static kl_status max_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, c
     return dx[0] ? KL_OK : g->status;
 }
 
-/* ---- builders ------------------------------------------------------------------------------------------ */
-static kl_node *build(kl_graph *g, const kl__op *op, kl_node *const *in, int n_in, const void *attrs)
+/* ---- builders -------------------------------------------------------------------------------- */
+static kl_node *build(kl_graph *g, const kl__op *op, kl_node *const *in, int n_in,
+                      const void *attrs)
 {
     kl_reduce_opts o = *(const kl_reduce_opts *)attrs;
     uint32_t mask;
@@ -174,10 +181,12 @@ kl_node *kl__sum_to(kl_graph *g, kl_node *x, kl_shape like)
     return kl__apply_new(g, &kl__op_sum_to, NULL, &x, 1, &s);
 }
 
-/* ---- tables -------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 static const kl__attr attrs[] = {
-    {"axes", KL__ATTR_SHAPE, offsetof(kl_reduce_opts, axes), 0, NULL, 0, "axes to reduce; none: all"},
-    {"keep_dims", KL__ATTR_BOOL, offsetof(kl_reduce_opts, keep_dims), 0, NULL, 0, "keep reduced axes as 1"},
+    {"axes", KL__ATTR_SHAPE, offsetof(kl_reduce_opts, axes), 0, NULL, 0,
+     "axes to reduce; none: all"},
+    {"keep_dims", KL__ATTR_BOOL, offsetof(kl_reduce_opts, keep_dims), 0, NULL, 0,
+     "keep reduced axes as 1"},
     {"name", KL__ATTR_NAME, offsetof(kl_reduce_opts, name), 0, NULL, 0, NULL},
     KL__ATTR_END,
 };
@@ -203,7 +212,15 @@ const kl__op kl__op_reduce_max = {
     .build = max_build, .infer = reduce_infer, .grad = max_grad, .variants = kl__reduce_variants,
 };
 const kl__op kl__op_sum_to = {
-    .name = "sum_to", .doc = "x summed down to a shape that broadcasts to x's",
-    .min_in = 1, .max_in = 1, .n_out = 1, .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl__sum_shape),
-    .attrs = sum_to_attrs, .infer = sum_to_infer, .grad = sum_grad, .variants = kl__reduce_variants,
+    .name = "sum_to",
+    .doc = "x summed down to a shape that broadcasts to x's",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__sum_shape),
+    .attrs = sum_to_attrs,
+    .infer = sum_to_infer,
+    .grad = sum_grad,
+    .variants = kl__reduce_variants,
 };

@@ -1,9 +1,10 @@
-/* The hidden ops that gradients of reductions are made of: broadcast_to, and reduce_max_bwd to the first maximum. */
+/* The hidden ops that gradients of reductions are made of: broadcast_to, and reduce_max_bwd to the
+ * first maximum. */
 #include "ops/reduce_launch.h"
 
 #include <stddef.h>
 
-/* ---- broadcast_to --------------------------------------------------------------------------------------- */
+/* ---- broadcast_to ---------------------------------------------------------------------------- */
 /* Axes of the target along which x is copied; false where x does not fit. */
 static bool stretch_mask(kl_shape to, kl_shape axes, kl_shape x, uint32_t *mask)
 {
@@ -31,13 +32,14 @@ static kl_status broadcast_infer(const kl__apply *a, kl__desc *out)
     uint32_t mask;
     char sx[96], st[96];
     if (!stretch_mask(to, o->axes, x, &mask))
-        return kl__fail(KL_E_SHAPE, "broadcast_to \"%s\": input %s does not broadcast to %s", a->name,
-                        kl__shape_str(x, sx), kl__shape_str(to, st));
+        return kl__fail(KL_E_SHAPE, "broadcast_to \"%s\": input %s does not broadcast to %s",
+                        a->name, kl__shape_str(x, sx), kl__shape_str(to, st));
     out[0] = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = to};
     return KL_OK;
 }
 
-static kl_status broadcast_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need, kl_node **dx)
+static kl_status broadcast_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy,
+                                const bool *need, kl_node **dx)
 {
     const kl__broadcast *o = a->attrs;
     if (!need[0])
@@ -45,7 +47,8 @@ static kl_status broadcast_grad(kl_graph *g, const kl__apply *a, kl_node *const 
     if (o->axes.n_dims == 0 && !o->mean) {
         dx[0] = kl__sum_to(g, dy[0], a->in[0]->desc.shape);
     } else {
-        kl_reduce_opts r = {.axes = o->axes, .keep_dims = a->in[0]->desc.shape.n_dims == o->shape.n_dims};
+        kl_reduce_opts r = {.axes = o->axes,
+                            .keep_dims = a->in[0]->desc.shape.n_dims == o->shape.n_dims};
         dx[0] = o->mean ? kl_reduce_mean(g, dy[0], &r) : kl_reduce_sum(g, dy[0], &r);
     }
     return dx[0] ? KL_OK : g->status;
@@ -119,14 +122,14 @@ kl_node *kl__broadcast_to(kl_graph *g, kl_node *x, kl_shape shape)
     return kl__apply_new(g, &kl__op_broadcast_to, NULL, &x, 1, &b);
 }
 
-/* ---- reduce_max_bwd: (x, y, dy) -> dx ---------------------------------------------------------------------- */
+/* ---- reduce_max_bwd: (x, y, dy) -> dx -------------------------------------------------------- */
 static kl_status max_bwd_infer(const kl__apply *a, kl__desc *out)
 {
     char s1[96], s2[96];
     kl_shape y = a->in[1]->desc.shape, dy = a->in[2]->desc.shape;
     if (!kl_shape_equal(y, dy))
-        return kl__fail(KL_E_SHAPE, "reduce_max_bwd \"%s\": gradient %s does not fit output %s", a->name,
-                        kl__shape_str(dy, s1), kl__shape_str(y, s2));
+        return kl__fail(KL_E_SHAPE, "reduce_max_bwd \"%s\": gradient %s does not fit output %s",
+                        a->name, kl__shape_str(dy, s1), kl__shape_str(y, s2));
     out[0] = (kl__desc){.dtype = a->in[0]->desc.dtype, .shape = a->in[0]->desc.shape};
     return KL_OK;
 }
@@ -148,11 +151,13 @@ static kl_status max_bwd_emit(kl__emit *e, const kl__apply *a)
     return st;
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------ */
+/* ---- tables ---------------------------------------------------------------------------------- */
 static const kl__attr broadcast_attrs[] = {
     {"shape", KL__ATTR_SHAPE, offsetof(kl__broadcast, shape), 0, NULL, 0, "target shape"},
-    {"axes", KL__ATTR_SHAPE, offsetof(kl__broadcast, axes), 0, NULL, 0, "axes of the target that the input lacks"},
-    {"mean", KL__ATTR_BOOL, offsetof(kl__broadcast, mean), 0, NULL, 0, "divide by the number of copies"},
+    {"axes", KL__ATTR_SHAPE, offsetof(kl__broadcast, axes), 0, NULL, 0,
+     "axes of the target that the input lacks"},
+    {"mean", KL__ATTR_BOOL, offsetof(kl__broadcast, mean), 0, NULL, 0,
+     "divide by the number of copies"},
     {"name", KL__ATTR_NAME, offsetof(kl__broadcast, name), 0, NULL, 0, NULL},
     KL__ATTR_END,
 };
@@ -162,14 +167,24 @@ static const kl__variant broadcast_variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_broadcast_to = {
-    .name = "broadcast_to", .doc = "x copied along axes up to a shape; the gradient of a sum or mean",
-    .min_in = 1, .max_in = 1, .n_out = 1, .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl__broadcast),
-    .attrs = broadcast_attrs, .infer = broadcast_infer, .grad = broadcast_grad, .variants = broadcast_variants,
+    .name = "broadcast_to",
+    .doc = "x copied along axes up to a shape; the gradient of a sum or mean",
+    .min_in = 1,
+    .max_in = 1,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl__broadcast),
+    .attrs = broadcast_attrs,
+    .infer = broadcast_infer,
+    .grad = broadcast_grad,
+    .variants = broadcast_variants,
 };
 
 static const kl__attr max_bwd_attrs[] = {
-    {"axes", KL__ATTR_SHAPE, offsetof(kl_reduce_opts, axes), 0, NULL, 0, "axes that were reduced; none: all"},
-    {"keep_dims", KL__ATTR_BOOL, offsetof(kl_reduce_opts, keep_dims), 0, NULL, 0, "reduced axes were kept as 1"},
+    {"axes", KL__ATTR_SHAPE, offsetof(kl_reduce_opts, axes), 0, NULL, 0,
+     "axes that were reduced; none: all"},
+    {"keep_dims", KL__ATTR_BOOL, offsetof(kl_reduce_opts, keep_dims), 0, NULL, 0,
+     "reduced axes were kept as 1"},
     {"name", KL__ATTR_NAME, offsetof(kl_reduce_opts, name), 0, NULL, 0, NULL},
     KL__ATTR_END,
 };
@@ -178,7 +193,14 @@ static const kl__variant max_bwd_variants[] = {
     {.name = NULL},
 };
 const kl__op kl__op_reduce_max_bwd = {
-    .name = "reduce_max_bwd", .doc = "x, y, dy -> dx: dy at the first maximum of x, else 0",
-    .min_in = 3, .max_in = 3, .n_out = 1, .flags = KL__OP_HIDDEN, .attrs_bytes = sizeof(kl_reduce_opts),
-    .attrs = max_bwd_attrs, .infer = max_bwd_infer, .variants = max_bwd_variants,
+    .name = "reduce_max_bwd",
+    .doc = "x, y, dy -> dx: dy at the first maximum of x, else 0",
+    .min_in = 3,
+    .max_in = 3,
+    .n_out = 1,
+    .flags = KL__OP_HIDDEN,
+    .attrs_bytes = sizeof(kl_reduce_opts),
+    .attrs = max_bwd_attrs,
+    .infer = max_bwd_infer,
+    .variants = max_bwd_variants,
 };

@@ -1,4 +1,5 @@
-/* Launches of the reductions. Parts depend on shapes alone, so results do not change with the number of cores. */
+/* Launches of the reductions. Parts depend on shapes alone, so results do not change with the
+ * number of cores. */
 #include "ops/reduce_launch.h"
 
 void kl__fold_of(kl_shape full, uint32_t reduced, kl__fold *f)
@@ -27,18 +28,20 @@ void kl__fold_of(kl_shape full, uint32_t reduced, kl__fold *f)
 
 void kl__launch_fold(kl__launch *l, const kl__fold *f)
 {
-    const int v[12] = {f->n_keep, f->keep[1], f->keep[2], f->keep_step[0], f->keep_step[1], f->keep_step[2],
-                       f->n_red, f->red[1], f->red[2], f->red_step[0], f->red_step[1], f->red_step[2]};
+    const int v[12] = {f->n_keep,       f->keep[1],      f->keep[2],     f->keep_step[0],
+                       f->keep_step[1], f->keep_step[2], f->n_red,       f->red[1],
+                       f->red[2],       f->red_step[0],  f->red_step[1], f->red_step[2]};
     for (int i = 0; i < 12; i++)
         kl__launch_arg(l, kl__arg_i32(v[i]));
 }
 
-/* ---- how a reduction is cut ---------------------------------------------------------------------------- */
+/* ---- how a reduction is cut ------------------------------------------------------------------ */
 typedef struct cut {
     kl__fold f;
     int parts; /* partial results per output; 1: one launch */
     int outs;  /* rows: outputs per item */
-    int per;   /* parts cut the reduced positions (or rows, or columns of the only row) into this many each */
+    /* parts cut the reduced positions (or rows, or columns of the only row) into this many each */
+    int per;
 } cut;
 
 static int ceil_div(int a, int b)
@@ -90,7 +93,9 @@ static void cut_solo(const kl__apply *a, const kl__caps *caps, cut *c)
 
 static size_t scratch_of(const kl__apply *a, const cut *c)
 {
-    return c->parts > 1 ? (size_t)c->parts * (size_t)c->f.n_keep * kl_dtype_size(a->out[0]->desc.dtype) : 0;
+    return c->parts > 1
+               ? (size_t)c->parts * (size_t)c->f.n_keep * kl_dtype_size(a->out[0]->desc.dtype)
+               : 0;
 }
 static size_t ref_scratch(const kl__apply *a, const kl__caps *caps)
 {
@@ -127,8 +132,9 @@ static void defs_of(const kl__apply *a, kl__defs *d)
         kl__def_int(d, "KL_MAX", 1);
 }
 
-/* ---- ref ------------------------------------------------------------------------------------------------ */
-static kl_status launch_ref(kl__emit *e, const kl__apply *a, const cut *c, kl__arg from, kl__arg to, int divisor)
+/* ---- ref ------------------------------------------------------------------------------------- */
+static kl_status launch_ref(kl__emit *e, const kl__apply *a, const cut *c, kl__arg from, kl__arg to,
+                            int divisor)
 {
     kl__defs d = {0};
     defs_of(a, &d);
@@ -157,14 +163,16 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
     return st == KL_OK ? launch_ref(e, a, &last, part, kl__arg_out(a, 0), divisor_of(a, &c)) : st;
 }
 
-/* ---- solo ----------------------------------------------------------------------------------------------- */
-static kl_status launch_solo(kl__emit *e, const kl__apply *a, const cut *c, kl__arg from, kl__arg to, int divisor)
+/* ---- solo ------------------------------------------------------------------------------------ */
+static kl_status launch_solo(kl__emit *e, const kl__apply *a, const cut *c, kl__arg from,
+                             kl__arg to, int divisor)
 {
     const kl__fold *f = &c->f;
     kl__defs d = {0};
     defs_of(a, &d);
     kl__def_int(&d, "W", e->caps->vector);
-    kl__launch l = kl__launch_of("reduce_solo.cl", f->inner_red ? "reduce_rows_solo" : "reduce_cols_solo", &d);
+    kl__launch l =
+        kl__launch_of("reduce_solo.cl", f->inner_red ? "reduce_rows_solo" : "reduce_cols_solo", &d);
     kl__launch_arg(&l, from);
     kl__launch_arg(&l, to);
     kl__launch_fold(&l, f);
@@ -200,7 +208,8 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
 /* An empty sum is left to ref, whose loops may be empty. */
 static bool solo_fits(const kl__apply *a, const kl__caps *caps)
 {
-    return caps->solo && a->out[0]->desc.dtype == KL_F32 && kl_shape_count(a->in[0]->desc.shape) > 0;
+    return caps->solo && a->out[0]->desc.dtype == KL_F32 &&
+           kl_shape_count(a->in[0]->desc.shape) > 0;
 }
 
 const kl__variant kl__reduce_variants[] = {

@@ -4,8 +4,9 @@
 
 #include "ops/reduce.h"
 
-/** A shape cut into kept and reduced axes, neighbours of a kind merged and ones dropped: at most three of each, outer
- *  first, right-aligned in the arrays (size 1 where unused). Steps are in elements of the full shape. */
+/** A shape cut into kept and reduced axes, neighbours of a kind merged and ones dropped: at most
+ * three of each, outer first, right-aligned in the arrays (size 1 where unused). Steps are in
+ * elements of the full shape. */
 typedef struct kl__fold {
     int keep[3], keep_step[3], red[3], red_step[3];
     int n_keep, n_red; /* products */
@@ -19,7 +20,8 @@ void kl__launch_fold(kl__launch *l, const kl__fold *f);
 /** Attributes of the hidden op broadcast_to. */
 typedef struct kl__broadcast {
     kl_shape shape; /* target; -1 is the batch */
-    kl_shape axes;  /* axes of the target that the input lacks or has as 1; none: NumPy's alignment */
+    /* axes of the target that the input lacks or has as 1; none: NumPy's alignment */
+    kl_shape axes;
     bool mean;      /* divide by the number of copies: the gradient of a mean */
     const char *name;
 } kl__broadcast;
@@ -29,9 +31,11 @@ typedef struct kl__sum_shape {
     const char *name;
 } kl__sum_shape;
 
-/** Axes mask of a reduce op's attributes on an input of rank n; false where an axis is out of range or given twice. */
+/** Axes mask of a reduce op's attributes on an input of rank n; false where an axis is out of range
+ * or given twice. */
 bool kl__reduce_mask(kl_shape axes, int n, uint32_t *mask, int64_t *bad);
-/** Axes of `full` along which `small` is stretched (NumPy alignment), false where it does not broadcast. */
+/** Axes of `full` along which `small` is stretched (NumPy alignment), false where it does not
+ * broadcast. */
 bool kl__broadcast_mask(kl_shape full, kl_shape small, uint32_t *mask);
 /** The same mask for an apply of reduce_*, sum_to or reduce_max_bwd, whose shapes were checked. */
 uint32_t kl__reduce_mask_of(const kl__apply *a);

@@ -34,14 +34,17 @@ const kl__variant *kl__op_variants(const kl__op *op)
     return op->flags & KL__OP_ELEMENTWISE && !op->variants ? kl__eltwise_variants : op->variants;
 }
 
-/** The word after "OP:" in a list like "conv2d:ref,matmul:solo"; "*:ref" is for every op. Length in *n. */
+/** The word after "OP:" in a list like "conv2d:ref,matmul:solo"; "*:ref" is for every op. Length in
+ * *n. */
 static const char *forced(const char *list, const char *op, size_t *n)
 {
     size_t len = strlen(op);
     for (const char *s = list; s && *s;) {
         const char *end = strchr(s, ',');
         size_t item = end ? (size_t)(end - s) : strlen(s);
-        size_t skip = item > len && !strncmp(s, op, len) && s[len] == ':' ? len + 1 : !strncmp(s, "*:", 2) ? 2 : 0;
+        size_t skip = item > len && !strncmp(s, op, len) && s[len] == ':' ? len + 1
+                      : !strncmp(s, "*:", 2)                              ? 2
+                                                                          : 0;
         if (skip) {
             *n = item - skip;
             return s + skip;
@@ -75,7 +78,9 @@ kl_status kl__choose_variant(kl__apply *a, const kl__caps *caps, const char *for
             }
     }
     if (want)
-        return kl__fail(KL_E_UNSUPPORTED, "%s \"%s\": the variant \"%.*s\" that was asked for does not fit here",
+        return kl__fail(KL_E_UNSUPPORTED,
+                        "%s \"%s\": the variant \"%.*s\" that was asked for does not fit here",
                         a->op->name, a->name, (int)n, want);
-    return kl__fail(KL_E_UNSUPPORTED, "%s \"%s\": no way to compute it on %s", a->op->name, a->name, caps->info.name);
+    return kl__fail(KL_E_UNSUPPORTED, "%s \"%s\": no way to compute it on %s", a->op->name, a->name,
+                    caps->info.name);
 }

@@ -5,7 +5,8 @@
 
 enum { REST = -2 };
 
-/** Product of the dimensions from `first` on, those below zero left out; -1 where it does not fit. */
+/** Product of the dimensions from `first` on, those below zero left out; -1 where it does not fit.
+ */
 static int64_t product(kl_shape s, int first)
 {
     int64_t n = 1;

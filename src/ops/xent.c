@@ -56,9 +56,8 @@ static kl_status check_all(const kl__apply *a, int n_in)
     if (a->n_in != n_in)
         return kl__fail(KL_E_ARG, "%s \"%s\": %d inputs; %d are expected", a->op->name, a->name,
                         a->n_in, n_in);
-    const kl__desc *x = &a->in[0]->desc, *w = &a->in[2]->desc;
-    if (k->weights &&
-        (w->dtype != x->dtype || w->shape.n_dims != 1 || w->shape.dim[0] != x->shape.dim[1]))
+    const kl__desc *x = &a->in[0]->desc, *w = k->weights ? &a->in[2]->desc : NULL;
+    if (w && (w->dtype != x->dtype || w->shape.n_dims != 1 || w->shape.dim[0] != x->shape.dim[1]))
         return kl__fail(KL_E_SHAPE, "%s \"%s\": class weights do not fit the logits", a->op->name,
                         a->name);
     return KL_OK;

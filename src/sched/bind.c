@@ -15,7 +15,8 @@ int kl__place_inputs(kl_graph *g)
 kl_node *kl__slot_input(const kl_graph *g, int slot)
 {
     for (size_t i = 0; i < g->n_nodes; i++)
-        if (kl__is_input(g->nodes[i]) && g->nodes[i]->place.kind == KL__AT_SLOT && g->nodes[i]->place.slot == slot)
+        if (kl__is_input(g->nodes[i]) && g->nodes[i]->place.kind == KL__AT_SLOT &&
+            g->nodes[i]->place.slot == slot)
             return g->nodes[i];
     return NULL;
 }
@@ -36,7 +37,8 @@ static int64_t one_batch(const kl_model *m, const kl_bind *b, const kl_node *x)
     kl_dtype dtype = x->desc.dtype == KL_F32 ? m->real : x->desc.dtype;
     bool batched = s.n_dims > 0 && s.dim[0] == KL_BATCH;
     if ((b->tensor != NULL) == (b->host != NULL)) {
-        kl__fail(KL_E_ARG, "bind \"%s\": give a tensor or host memory%s", b->name, b->tensor ? ", not both" : "");
+        kl__fail(KL_E_ARG, "bind \"%s\": give a tensor or host memory%s", b->name,
+                 b->tensor ? ", not both" : "");
         return -1;
     }
     if (b->tensor) {
@@ -53,11 +55,12 @@ static int64_t one_batch(const kl_model *m, const kl_bind *b, const kl_node *x)
     }
     if (batched)
         s.dim[0] = 1;
-    int64_t sample = kl_shape_count(s) * (int64_t)kl_dtype_size(dtype), bytes = (int64_t)b->host_bytes;
+    int64_t sample = kl_shape_count(s) * (int64_t)kl_dtype_size(dtype),
+            bytes = (int64_t)b->host_bytes;
     bool fits = batched ? sample == 0 || bytes % sample == 0 : bytes == sample;
     if (!fits) {
-        kl__fail(KL_E_SHAPE, "bind \"%s\": %zu bytes are no %s of %s %s (%lld bytes each)", b->name, b->host_bytes,
-                 batched ? "whole number of samples" : "value", kl_dtype_name(dtype),
+        kl__fail(KL_E_SHAPE, "bind \"%s\": %zu bytes are no %s of %s %s (%lld bytes each)", b->name,
+                 b->host_bytes, batched ? "whole number of samples" : "value", kl_dtype_name(dtype),
                  kl__shape_str(x->desc.shape, want), (long long)sample);
         return -1;
     }
@@ -83,8 +86,8 @@ int64_t kl__binds_batch(const kl_model *m, const kl_bind *binds, size_t n)
         if (b < 0)
             return -1;
         if (batched && batch >= 0 && b != batch) {
-            kl__fail(KL_E_SHAPE, "bind \"%s\" has %lld samples, \"%s\" has %lld", name, (long long)b, by,
-                     (long long)batch);
+            kl__fail(KL_E_SHAPE, "bind \"%s\" has %lld samples, \"%s\" has %lld", name,
+                     (long long)b, by, (long long)batch);
             return -1;
         }
         if (batched) {

@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "ops/optim.h"
 
-/* ---- a plan of the inference pass, and a stepper as training makes it ------------------------------------ */
+/* ---- a plan of the inference pass, and a stepper as training makes it ---- */
 kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch)
 {
     kl__replica *r = kl__replica_get(m, ctx);
@@ -36,7 +36,9 @@ static const char *find_loss(const kl_model *m, const char *loss)
         }
     if (n == 1)
         return only;
-    kl__fail(KL_E_ARG, "the graph has no output \"loss\" and %zu scalar outputs: what is to be minimised?", n);
+    kl__fail(KL_E_ARG,
+             "the graph has no output \"loss\" and %zu scalar outputs: what is to be minimised?",
+             n);
     return NULL;
 }
 
@@ -50,14 +52,18 @@ kl__stepper *kl__cost_stepper(kl_model *m, kl_ctx *ctx, const char *loss)
     kl__optim_defaults(&kl__op_adam, &attrs);
     for (size_t i = 0; i < m->n_trainable; i++)
         groups[i] = (kl__group){.lr_factor = 1, .trained = !m->params[i].frozen};
-    kl__stepper_opts so = {.loss = name, .optim = &kl__op_adam, .optim_attrs = &attrs,
-                           .n_states = kl__optim_n_states(&kl__op_adam, &attrs), .shards = 1, .groups = groups};
+    kl__stepper_opts so = {.loss = name,
+                           .optim = &kl__op_adam,
+                           .optim_attrs = &attrs,
+                           .n_states = kl__optim_n_states(&kl__op_adam, &attrs),
+                           .shards = 1,
+                           .groups = groups};
     kl__stepper *s = kl__stepper_create(m, ctx, &so);
     kl__free(groups);
     return s;
 }
 
-/* ---- the sums ------------------------------------------------------------------------------------------------ */
+/* ---- the sums ---- */
 static void add_plan(const kl__plan *p, kl_cost *out)
 {
     out->arena_bytes += p->memory.arena_bytes;
@@ -98,7 +104,10 @@ static kl_status cost_inference(kl_model *m, kl_ctx *ctx, int64_t batch, kl_cost
 kl_status kl_model_cost(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, kl_cost *out)
 {
     if (!m || !ctx || !out)
-        return kl__fail(KL_E_ARG, "kl_model_cost: %s is NULL", !m ? "model" : ctx ? "out" : "context");
+        return kl__fail(KL_E_ARG, "kl_model_cost: %s is NULL",
+                        !m    ? "model"
+                        : ctx ? "out"
+                              : "context");
     if (batch < 1)
         return kl__fail(KL_E_ARG, "kl_model_cost: a batch of %lld samples", (long long)batch);
     *out = (kl_cost){.param_bytes = m->elems * kl_dtype_size(m->real)};

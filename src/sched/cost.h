@@ -6,7 +6,8 @@
 
 /** A plan of the inference pass of all outputs, its inputs at slots. Lock held. */
 kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch);
-/** A stepper with the default optimizer and one shard. loss NULL: the output "loss", or the only scalar. */
+/** A stepper with the default optimizer and one shard. loss NULL: the output "loss", or the only
+ * scalar. */
 kl__stepper *kl__cost_stepper(kl_model *m, kl_ctx *ctx, const char *loss);
 
 #endif

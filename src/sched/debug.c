@@ -7,7 +7,8 @@
 
 static const uint32_t POISON = 0x7fc0dead;
 
-/** Guard bands and poison would hide from a tool that watches memory what reads past an end or what nobody wrote. */
+/** Guard bands and poison would hide from a tool that watches memory what reads past an end or what
+ * nobody wrote. */
 static bool bare(const kl__plan *p)
 {
     return (kl__ctx_flags(p->ctx) & KL_CTX_BARE_BUFFERS) != 0;
@@ -25,7 +26,8 @@ static kl_status guarded(kl__plan *p, size_t i, kl__place *place, size_t bytes)
     if (!(p->arena[i] = kl__mem_create(p->ctx, whole)))
         return kl__last_status();
     place->span = (kl__span){p->arena[i], KL__GUARD_BYTES};
-    return kl__lane_fill(kl__ctx_lane(p->ctx, KL__COMPUTE), (kl__span){p->arena[i], 0}, &POISON, 4, whole);
+    return kl__lane_fill(kl__ctx_lane(p->ctx, KL__COMPUTE), (kl__span){p->arena[i], 0}, &POISON, 4,
+                         whole);
 }
 
 kl_status kl__debug_arena(kl__plan *p)
@@ -40,8 +42,12 @@ kl_status kl__debug_arena(kl__plan *p)
         kl__apply *a = g->applies[i];
         for (int k = 0; st == KL_OK && k < a->n_out; k++) {
             kl_node *x = a->out[k];
-            bool shares = a->op->flags & (KL__OP_VIEW | KL__OP_STATE) && x->place.kind == KL__AT_SPAN && !x->place.span.mem;
-            int from = !shares ? -1 : a->op->flags & KL__OP_VIEW ? 0 : a->op->aliases ? a->op->aliases(a, k) : -1;
+            bool shares = a->op->flags & (KL__OP_VIEW | KL__OP_STATE) &&
+                          x->place.kind == KL__AT_SPAN && !x->place.span.mem;
+            int from = !shares                      ? -1
+                       : a->op->flags & KL__OP_VIEW ? 0
+                       : a->op->aliases             ? a->op->aliases(a, k)
+                                                    : -1;
             if (from >= 0)
                 x->place = a->in[from]->place;
             else if (kl__desc_bytes(&x->desc, &bytes))
@@ -54,7 +60,8 @@ kl_status kl__debug_arena(kl__plan *p)
     return st;
 }
 
-static kl_status check_guard(kl__plan *p, kl__lane *lane, const kl__apply *a, const char *what, size_t i)
+static kl_status check_guard(kl__plan *p, kl__lane *lane, const kl__apply *a, const char *name,
+                             size_t i)
 {
     static const char *const side[2] = {"before", "behind"};
     uint32_t band[KL__GUARD_BYTES / 4];
@@ -65,15 +72,18 @@ static kl_status check_guard(kl__plan *p, kl__lane *lane, const kl__apply *a, co
         kl_status st = kl__lane_read(lane, at, band, sizeof band, NULL);
         for (size_t j = 0; st == KL_OK && j < sizeof band / 4; j++)
             if (band[j] != POISON)
-                st = kl__fail(KL_E_DEVICE, "%s \"%s\" (%s) wrote %s its output \"%s\"", a->op->name, a->name,
-                              a->variant ? a->variant->name : "", side[k], what);
+                st = kl__fail(KL_E_DEVICE, "%s \"%s\" (%s) wrote %s its %s%s%s", a->op->name,
+                              a->name, a->variant ? a->variant->name : "", side[k],
+                              name ? "output \"" : "scratch memory", name ? name : "",
+                              name ? "\"" : "");
         if (st != KL_OK)
             return st;
     }
     return KL_OK;
 }
 
-/** Every stored number, halo and pad lanes too: they must be finite at the least wherever the values are. */
+/** Every stored number, halo and pad lanes too: they must be finite at the least wherever the
+ * values are. */
 static kl_status check_numbers(kl__lane *lane, const kl__apply *a, const kl_node *x, bool infinite)
 {
     size_t bytes, n;
@@ -87,25 +97,26 @@ static kl_status check_numbers(kl__lane *lane, const kl__apply *a, const kl_node
         kl__convert(v, KL_F64, raw, x->desc.dtype, n);
     for (size_t i = 0; st == KL_OK && i < n; i++)
         if (isnan(v[i]) || (infinite && isinf(v[i])))
-            st = kl__fail(KL_E_NUMERIC, "%s \"%s\"%s%s: element %zu of \"%s\" is %s", a->op->name, a->name,
-                          a->variant ? ", " : "", a->variant ? a->variant->name : "", i, x->name,
-                          isnan(v[i]) ? "NaN" : "infinite");
+            st = kl__fail(KL_E_NUMERIC, "%s \"%s\"%s%s: element %zu of \"%s\" is %s", a->op->name,
+                          a->name, a->variant ? ", " : "", a->variant ? a->variant->name : "", i,
+                          x->name, isnan(v[i]) ? "NaN" : "infinite");
     kl__free(raw);
     kl__free(v);
     return st;
 }
 
 /** An input that is bad is not its first reader's fault. */
-static kl_status check_inputs(kl__plan *p, kl__lane *lane)
+static kl_status check_inputs(kl__plan *p, kl__lane *lane, bool infinite)
 {
     for (size_t i = 0; i < p->graph->n_nodes; i++) {
         kl_node *x = p->graph->nodes[i];
         kl__span span = {0};
-        if (!kl__is_input(x) || x->place.kind != KL__AT_SLOT || !kl__seq_bound(p->seq, x->place.slot, &span))
+        if (!kl__is_input(x) || x->place.kind != KL__AT_SLOT ||
+            !kl__seq_bound(p->seq, x->place.slot, &span))
             continue;
         kl__place was = x->place;
         x->place = (kl__place){KL__AT_SPAN, span, 0};
-        kl_status st = check_numbers(lane, x->by, x, true);
+        kl_status st = check_numbers(lane, x->by, x, infinite);
         x->place = was;
         if (st != KL_OK)
             return st;
@@ -116,11 +127,12 @@ static kl_status check_inputs(kl__plan *p, kl__lane *lane)
 static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite)
 {
     kl_graph *g = p->graph;
-    for (size_t i = 0; i < g->n_applies; i++) {
+    kl_status st = check_inputs(p, lane, infinite);
+    for (size_t i = 0; st == KL_OK && i < g->n_applies; i++) {
         const kl__apply *a = g->applies[i];
         if (p->first_step[i] == p->first_step[i + 1])
             continue;
-        kl_status st = kl__seq_run(p->seq, lane, p->first_step[i], p->first_step[i + 1]);
+        st = kl__seq_run(p->seq, lane, p->first_step[i], p->first_step[i + 1]);
         if (st == KL_OK)
             st = kl__lane_finish(lane);
         for (int k = 0; st == KL_OK && k < a->n_out; k++) {
@@ -129,11 +141,11 @@ static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite)
                 st = check_guard(p, lane, a, a->out[k]->name, a->out[k]->id);
         }
         if (st == KL_OK && p->debug)
-            st = check_guard(p, lane, a, "scratch", g->n_nodes + i);
-        if (st != KL_OK)
-            return st;
+            st = check_guard(p, lane, a, NULL, g->n_nodes + i);
     }
-    return kl__seq_run(p->seq, lane, p->first_step[g->n_applies], kl__seq_count(p->seq));
+    return st != KL_OK
+               ? st
+               : kl__seq_run(p->seq, lane, p->first_step[g->n_applies], kl__seq_count(p->seq));
 }
 
 kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
@@ -143,6 +155,5 @@ kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
 
 kl_status kl__debug_find(kl__plan *p, kl__lane *lane)
 {
-    kl_status st = check_inputs(p, lane);
-    return st == KL_OK ? run_checked(p, lane, true) : st;
+    return run_checked(p, lane, true);
 }

@@ -51,7 +51,8 @@ static kl__infer_plan *make_plan(kl__replica *r, int64_t batch, uint64_t outputs
     p->outputs = outputs;
     p->n_slots = kl__place_inputs(g);
     if (p->n_slots > MAX_SLOTS) {
-        kl__fail(KL_E_UNSUPPORTED, "a graph of %d inputs; at most %d are possible", p->n_slots, MAX_SLOTS);
+        kl__fail(KL_E_UNSUPPORTED, "a graph of %d inputs; at most %d are possible", p->n_slots,
+                 MAX_SLOTS);
         p->n_slots = 0;
         kl_graph_destroy(g);
         destroy_one(p);
@@ -87,7 +88,7 @@ static kl_status bind_input(kl__infer_plan *p, int slot, const kl_bind *b, kl__l
         span = b->tensor->span;
     } else {
         if (!p->staging[slot] && !(p->staging[slot] = kl__mem_create(kl__lane_ctx(lane), bytes)))
-            return kl__last_status();
+            return kl__fail_in(kl__last_status(), "input \"%s\"", x->name);
         span.mem = p->staging[slot];
         /* on the compute lane: the pass before may still read the staging buffer */
         kl_status st = bytes ? kl__lane_write(lane, span, b->host, bytes, NULL) : KL_OK;
@@ -119,15 +120,16 @@ static kl_status output_set(const kl_model *m, const kl_bind *binds, size_t n, u
 {
     *set = 0;
     if (m->graph->n_outputs > MAX_OUTPUTS)
-        return kl__fail(KL_E_UNSUPPORTED, "a graph of %zu outputs; at most %d are possible", m->graph->n_outputs,
-                        MAX_OUTPUTS);
+        return kl__fail(KL_E_UNSUPPORTED, "a graph of %zu outputs; at most %d are possible",
+                        m->graph->n_outputs, MAX_OUTPUTS);
     for (size_t i = 0; i < m->graph->n_outputs; i++)
         if (kl__bind_find(binds, n, m->graph->outputs[i].name))
             *set |= (uint64_t)1 << i;
     return *set ? KL_OK : kl__fail(KL_E_ARG, "no output is bound: there is nothing to compute");
 }
 
-static kl_status pass_locked(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n, kl__event *done)
+static kl_status pass_locked(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n,
+                             kl__event *done)
 {
     uint64_t set;
     kl__lane *lane = kl__ctx_lane(ctx, KL__COMPUTE);
@@ -142,7 +144,8 @@ static kl_status pass_locked(kl_model *m, kl_ctx *ctx, const kl_bind *binds, siz
         const kl_node *x = kl__slot_input(p->plan->graph, i);
         const kl_bind *b = kl__bind_find(binds, n, x->name);
         st = b ? bind_input(p, i, b, lane)
-               : kl__fail(KL_E_ARG, "input \"%s\" is not bound and the outputs that are need it", x->name);
+               : kl__fail(KL_E_ARG, "input \"%s\" is not bound and the outputs that are need it",
+                          x->name);
     }
     if (st == KL_OK)
         st = kl__plan_run(p->plan, lane);
@@ -174,7 +177,8 @@ kl_status kl_model_run(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n_
     kl_status st = kl__model_pass(m, ctx, binds, n_binds, host ? &done : NULL);
     if (st == KL_OK && host)
         st = kl__event_wait(ctx, done);
-    else if (host && ctx && m) /* reads into the caller's memory may be queued: they end before this returns */
+    else if (host && ctx &&
+             m) /* reads into the caller's memory may be queued: they end before this returns */
         kl__lane_finish(kl__ctx_lane(ctx, KL__COMPUTE));
     kl__event_release(&done);
     return st;

@@ -1,4 +1,5 @@
-/* What a model is made of, op by op: shapes, parameters, work, and what of the input an output sees. */
+/* What a model is made of, op by op: shapes, parameters, work, and what of the input an output
+ * sees. */
 #include "sched/model.h"
 
 #include "base/mem.h"
@@ -8,7 +9,7 @@
 
 #include <math.h>
 
-/* ---- shapes of one sample ------------------------------------------------------------------------------ */
+/* ---- shapes of one sample ---- */
 /** An apply of the graph with one sample in place of the batch; its values live in `nodes`. */
 typedef struct one {
     kl__apply apply;
@@ -24,7 +25,9 @@ static void finish_one(one *o)
 static kl_status make_one(const kl__apply *a, one *o)
 {
     size_t n = (size_t)(a->n_in + a->n_out);
-    *o = (one){.apply = *a, .nodes = kl__calloc(n, sizeof *o->nodes), .slots = kl__calloc(n, sizeof *o->slots)};
+    *o = (one){.apply = *a,
+               .nodes = kl__calloc(n, sizeof *o->nodes),
+               .slots = kl__calloc(n, sizeof *o->slots)};
     if (!o->nodes || !o->slots) {
         finish_one(o);
         return KL_E_MEMORY;
@@ -42,12 +45,13 @@ static kl_status make_one(const kl__apply *a, one *o)
     return KL_OK;
 }
 
-/* ---- receptive fields ------------------------------------------------------------------------------------- */
+/* ---- receptive fields ---- */
 typedef enum sight { SEES_NOTHING, SEES_FIELD, SEES_ALL } sight;
 typedef struct field {
     sight sight;
     int64_t extent[2];
-    double step[2]; /* cells of the data input between neighbouring cells; a transposed convolution divides it */
+    double step[2]; /* cells of the data input between neighbouring cells; a transposed convolution
+                       divides it */
 } field;
 
 /** What all inputs of an apply together see. */
@@ -68,7 +72,8 @@ static field join(const kl__apply *a, const field *of)
     return f;
 }
 
-/** Without a window: does each output cell see what one cell of the inputs does? A reduction sees more, a reshape the same. */
+/** Without a window: does each output cell see what one cell of the inputs does? A reduction sees
+ * more, a reshape the same. */
 static bool cell_by_cell(const kl__apply *a, const field *of)
 {
     const kl_shape *y = &a->out[0]->desc.shape;
@@ -110,8 +115,9 @@ static bool is_data(const kl_node *x)
     return kl__is_input(x) && x->desc.dtype == KL_F32 && x->desc.shape.n_dims == 4;
 }
 
-/* ---- the list ------------------------------------------------------------------------------------------------ */
-/** Parameters are counted with the first op that reads them, so that the sum over layers is the model's. */
+/* ---- the list ---- */
+/** Parameters are counted with the first op that reads them, so that the sum over layers is the
+ * model's. */
 static void count_params(const kl__apply *a, bool *seen, kl_layer_info *out)
 {
     for (int i = 0; i < a->n_in; i++) {

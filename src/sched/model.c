@@ -13,7 +13,8 @@ static size_t padded(size_t count)
     return (count + KL__PARAM_ALIGN - 1) / KL__PARAM_ALIGN * KL__PARAM_ALIGN;
 }
 
-/** Trainable parameters first, so that what optimizers move is one range; otherwise in the graph's order. */
+/** Trainable parameters first, so that what optimizers move is one range; otherwise in the graph's
+ * order. */
 static kl_status list_params(kl_model *m)
 {
     const kl_graph *g = m->graph;
@@ -40,20 +41,24 @@ static kl_status list_params(kl_model *m)
     return KL_OK;
 }
 
-/** Streams are told apart by a 32-bit hash of their names: two that collide would draw the same numbers. */
+/** Streams are told apart by a 32-bit hash of their names: two that collide would draw the same
+ * numbers. */
 static kl_status check_streams(const kl_model *m)
 {
     for (size_t i = 0; i < m->n_params; i++)
         for (size_t k = 0; k < i; k++) {
-            char *a = kl__asprintf("init/%s", m->params[i].name), *b = kl__asprintf("init/%s", m->params[k].name);
+            char *a = kl__asprintf("init/%s", m->params[i].name),
+                 *b = kl__asprintf("init/%s", m->params[k].name);
             bool out = !a || !b, clash = !out && kl__fnv1a(a) == kl__fnv1a(b);
             kl__free(a);
             kl__free(b);
             if (out)
                 return KL_E_MEMORY;
             if (clash)
-                return kl__fail(KL_E_ARG, "parameters \"%s\" and \"%s\" draw from one random stream: rename one",
-                                m->params[i].name, m->params[k].name);
+                return kl__fail(
+                    KL_E_ARG,
+                    "parameters \"%s\" and \"%s\" draw from one random stream: rename one",
+                    m->params[i].name, m->params[k].name);
         }
     return KL_OK;
 }
@@ -67,7 +72,8 @@ static kl_status draw(kl_model *m)
         if (!v)
             return KL_E_MEMORY;
         kl__init_fill(kl__leaf_of(x), p->name, m->seed, v);
-        kl__convert((char *)m->host + p->offset * kl_dtype_size(m->real), m->real, v, KL_F32, p->count);
+        kl__convert((char *)m->host + p->offset * kl_dtype_size(m->real), m->real, v, KL_F32,
+                    p->count);
         kl__free(v);
     }
     m->host_version = ++m->version;
@@ -83,7 +89,8 @@ kl_model *kl_model_create(const kl_graph *g, const kl_model_opts *opts)
     if (kl_graph_check(g) != KL_OK)
         return NULL;
     if (opts->compute != KL_F32 && opts->compute != KL_F64) {
-        kl__fail(KL_E_UNSUPPORTED, "a model computes in f32 or f64, not in %s", kl_dtype_name(opts->compute));
+        kl__fail(KL_E_UNSUPPORTED, "a model computes in f32 or f64, not in %s",
+                 kl_dtype_name(opts->compute));
         return NULL;
     }
     kl_model *m = kl__calloc(1, sizeof *m);
@@ -167,8 +174,9 @@ kl_status kl__model_pull(kl_model *m)
 {
     if (m->host_version == m->version || !m->elems)
         return KL_OK;
-    kl_status st = kl__lane_read(kl__ctx_lane(m->newest->ctx, KL__COMPUTE), (kl__span){m->newest->params, 0}, m->host,
-                                 m->elems * kl_dtype_size(m->real), NULL);
+    kl_status st =
+        kl__lane_read(kl__ctx_lane(m->newest->ctx, KL__COMPUTE), (kl__span){m->newest->params, 0},
+                      m->host, m->elems * kl_dtype_size(m->real), NULL);
     if (st == KL_OK)
         m->host_version = m->version;
     return st;
@@ -180,7 +188,8 @@ static kl_status access_param(kl_model *m, const char *name, const float *src, f
     if (!p)
         return kl__fail(KL_E_ARG, "the model has no parameter \"%s\"", name ? name : "");
     if (n != p->count || (n && !src && !dst))
-        return kl__fail(KL_E_ARG, "parameter \"%s\" has %zu numbers, %zu were given", name, p->count, n);
+        return kl__fail(KL_E_ARG, "parameter \"%s\" has %zu numbers, %zu were given", name,
+                        p->count, n);
     kl__lock(&m->lock);
     kl_status st = kl__model_pull(m);
     char *at = (char *)m->host + p->offset * kl_dtype_size(m->real);

@@ -1,5 +1,6 @@
-/* Models and replicas. A model holds the newest parameters on the host or knows the replica that does; a replica is what one
- * context needs of a model: its parameters on the device and its inference plans. */
+/* Models and replicas. A model holds the newest parameters on the host or knows the replica that
+ * does; a replica is what one context needs of a model: its parameters on the device and its
+ * inference plans. */
 #ifndef KL_SCHED_MODEL_H
 #define KL_SCHED_MODEL_H
 
@@ -53,19 +54,21 @@ const kl__param *kl__model_find(const kl_model *m, const char *name);
 /** Gives the parameter leaves of g their places in the replica's memory. */
 void kl__replica_place(const kl__replica *r, kl_graph *g);
 
-/* ---- binding inputs -------------------------------------------------------------------------------------------------- */
+/* ---- binding inputs -------------------------------------------------------------------------- */
 /** Numbers the input leaves of g as slots 0, 1, ... in their order; returns how many. */
 int kl__place_inputs(kl_graph *g);
 kl_node *kl__slot_input(const kl_graph *g, int slot);
-/** Batch size of the binds that name inputs of the model's graph; every mismatch is an error sentence. -1: error;
- *  `fixed` (1) where no bound input has a batch. */
+/** Batch size of the binds that name inputs of the model's graph; every mismatch is an error
+ * sentence. -1: error; `fixed` (1) where no bound input has a batch. */
 int64_t kl__binds_batch(const kl_model *m, const kl_bind *binds, size_t n);
 const kl_bind *kl__bind_find(const kl_bind *binds, size_t n, const char *name);
 
-/* ---- inference --------------------------------------------------------------------------------------------------------- */
-/** Enqueues an inference pass on the compute lane: computes the bound outputs. Reads into host memory are queued; *done is
- *  the end of all. Host inputs are copied before it returns. */
+/* ---- inference ------------------------------------------------------------------------------- */
+/** Enqueues an inference pass on the compute lane: computes the bound outputs. Reads into host
+ * memory are queued; *done is the end of all. Host inputs are copied before it returns. */
 kl_status kl__model_pass(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n, kl__event *done);
 void kl__infer_plans_destroy(kl__infer_plan *p);
+/** The end of a ticket's pass, borrowed; none where it could not be queued. */
+kl__event kl__ticket_event(const kl_ticket *t);
 
 #endif

@@ -9,11 +9,14 @@ static kl_node *scalar(kl_graph *g, const char *name, double v)
 {
     float f = (float)v;
     kl_shape s = {0, {0}};
-    return g->real == KL_F64 ? kl_constant(g, name, KL_F64, s, &v) : kl_constant(g, name, KL_F32, s, &f);
+    return g->real == KL_F64 ? kl_constant(g, name, KL_F64, s, &v)
+                             : kl_constant(g, name, KL_F32, s, &f);
 }
 
-/** A loss as a sum and its weight, so that shards add up right; another scalar weighs by samples. */
-static kl_status sum_and_weight(kl_graph *g, kl_node *loss, int64_t n, kl_node **sum, kl_node **weight)
+/** A loss as a sum and its weight, so that shards add up right; another scalar weighs by samples.
+ */
+static kl_status sum_and_weight(kl_graph *g, kl_node *loss, int64_t n, kl_node **sum,
+                                kl_node **weight)
 {
     if (loss->desc.shape.n_dims != 0 && kl_shape_count(loss->desc.shape) != 1) {
         char buf[96];
@@ -45,7 +48,8 @@ static kl_status add_grads(kl_graph *g, const kl_model *m, kl_node *sum)
 {
     kl_status st = KL_OK;
     size_t n = 0;
-    kl_node **wrt = kl__calloc(2 * m->n_trainable + 1, sizeof *wrt), **dx = wrt ? wrt + m->n_trainable : NULL;
+    kl_node **wrt = kl__calloc(2 * m->n_trainable + 1, sizeof *wrt),
+            **dx = wrt ? wrt + m->n_trainable : NULL;
     if (!wrt)
         return KL_E_MEMORY;
     for (size_t i = 0; i < m->n_trainable; i++) {
@@ -89,7 +93,8 @@ kl_graph *kl__pass_graph(const kl_model *m, int64_t n, const kl__pass_spec *spec
     kl_graph *g = kl__graph_lower(m->graph, n, spec->training, m->real, names, n_names);
     if (!g)
         return NULL;
-    kl_node *loss = kl_graph_output(g, spec->loss), *logits = spec->logits ? kl_graph_output(g, spec->logits) : NULL;
+    kl_node *loss = kl_graph_output(g, spec->loss),
+            *logits = spec->logits ? kl_graph_output(g, spec->logits) : NULL;
     kl_node *sum = NULL, *weight = NULL;
     g->n_outputs = 0;
     kl_status st = sum_and_weight(g, loss, n, &sum, &weight);
@@ -99,7 +104,8 @@ kl_graph *kl__pass_graph(const kl_model *m, int64_t n, const kl__pass_spec *spec
     }
     kl_node *labels = logits ? find_labels(g, logits) : NULL;
     if (st == KL_OK && labels && logits->desc.shape.n_dims == 2)
-        kl_output(g, "correct", kl__apply_new(g, &kl__op_correct, NULL, (kl_node *[]){logits, labels}, 2, NULL));
+        kl_output(g, "correct",
+                  kl__apply_new(g, &kl__op_correct, NULL, (kl_node *[]){logits, labels}, 2, NULL));
     if (st == KL_OK)
         st = kl_graph_check(g);
     if (st == KL_OK && spec->training)

@@ -24,7 +24,8 @@ static kl_status place_constants(kl__plan *p, size_t align)
             continue;
         const kl__leaf *l = kl__leaf_of(x);
         x->place = (kl__place){KL__AT_SPAN, {p->constants, at}, 0};
-        kl_status st = l->bytes ? kl__lane_write(kl__ctx_lane(p->ctx, KL__COMPUTE), x->place.span, l->data, l->bytes, NULL)
+        kl_status st = l->bytes ? kl__lane_write(kl__ctx_lane(p->ctx, KL__COMPUTE), x->place.span,
+                                                 l->data, l->bytes, NULL)
                                 : KL_OK;
         if (st != KL_OK)
             return st;
@@ -33,7 +34,8 @@ static kl_status place_constants(kl__plan *p, size_t align)
     return KL_OK;
 }
 
-/** Outputs that have their place made for them: the value itself goes there where nothing else decides its storage. */
+/** Outputs that have their place made for them: the value itself goes there where nothing else
+ * decides its storage. */
 static void place_outputs(kl_graph *g)
 {
     for (size_t i = 0; i < g->n_outputs; i++) {
@@ -52,10 +54,13 @@ static kl_status copy_outputs(kl__plan *p)
         const kl__place *at = &o->node->place;
         size_t bytes;
         if (o->place.kind != KL__AT_SPAN || !kl__desc_bytes(&o->node->desc, &bytes) || !bytes ||
-            (at->kind == KL__AT_SPAN && at->span.mem == o->place.span.mem && at->span.offset == o->place.span.offset))
+            (at->kind == KL__AT_SPAN && at->span.mem == o->place.span.mem &&
+             at->span.offset == o->place.span.offset))
             continue;
         if (at->kind != KL__AT_SPAN)
-            return kl__fail(KL_E_UNSUPPORTED, "output \"%s\" is an input as it came: there is nothing to compute", o->name);
+            return kl__fail(KL_E_UNSUPPORTED,
+                            "output \"%s\" is an input as it came: there is nothing to compute",
+                            o->name);
         kl_status st = kl__seq_copy(p->seq, o->name, o->place.span, at->span, bytes);
         if (st != KL_OK)
             return st;
@@ -85,7 +90,7 @@ static kl_status make_arena(kl__plan *p)
     for (size_t i = 0; i < p->n_arena; i++) {
         size_t left = bytes - i * m->chunk_bytes;
         if (!(p->arena[i] = kl__mem_create(p->ctx, left < m->chunk_bytes ? left : m->chunk_bytes)))
-            return kl__last_status();
+            return kl__fail_in(kl__last_status(), "values of a pass, %zu bytes in all", bytes);
     }
     for (size_t i = 0; i < p->graph->n_nodes; i++)
         into_chunk(p, &p->graph->nodes[i]->place);
@@ -130,7 +135,8 @@ static kl_status own_step_block(kl__plan *p)
     static const uint32_t zero[KL__STEP_WORDS];
     if (!(p->step = kl__mem_create(p->ctx, sizeof zero)))
         return kl__last_status();
-    return kl__lane_write(kl__ctx_lane(p->ctx, KL__COMPUTE), (kl__span){p->step, 0}, zero, sizeof zero, NULL);
+    return kl__lane_write(kl__ctx_lane(p->ctx, KL__COMPUTE), (kl__span){p->step, 0}, zero,
+                          sizeof zero, NULL);
 }
 
 kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts)
@@ -154,7 +160,10 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
         p->step = kl__mem_retain(opts->step);
     else
         st = own_step_block(p);
-    if (st == KL_OK && !opts->no_fuse && !(kl__ctx_flags(ctx) & KL_CTX_DEBUG_BUFFERS))
+    bool whole = opts->no_fuse || (kl__ctx_flags(ctx) & KL_CTX_DEBUG_BUFFERS);
+    if (st == KL_OK && !whole)
+        st = kl__graph_fold(graph, ctx);
+    if (st == KL_OK && !whole)
         st = kl__graph_fuse(graph);
     if (st == KL_OK)
         st = kl__graph_layouts(graph, caps, opts->force);

@@ -23,11 +23,13 @@ typedef struct kl__plan_opts {
     bool no_fuse;       /* keep element-wise ops apart (tests) */
 } kl__plan_opts;
 
-/** Takes over `graph` (also on failure). Values that the caller placed (parameters, arenas, slots) stay where they are;
- *  constants are uploaded; everything else goes into the plan's arena. Builds all kernels. */
+/** Takes over `graph` (also on failure). Values that the caller placed (parameters, arenas, slots)
+ * stay where they are; constants are uploaded; everything else goes into the plan's arena. Builds
+ * all kernels. */
 kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts);
 void kl__plan_destroy(kl__plan *p);
-/** Enqueues the whole plan on the lane. In sync and debug-buffer contexts waits after each op and checks it. */
+/** Enqueues the whole plan on the lane. In sync and debug-buffer contexts waits after each op and
+ * checks it. */
 kl_status kl__plan_run(kl__plan *p, kl__lane *lane);
 /** Binds the slot that an input was given to memory. */
 kl_status kl__plan_bind(kl__plan *p, int slot, kl__span span);

@@ -58,7 +58,7 @@ static kl_model *copy_model(kl_model *m)
     return NULL;
 }
 
-/* ---- inference ------------------------------------------------------------------------------------------ */
+/* ---- inference ---- */
 static kl_status bind_infer(job *j)
 {
     const kl_node *x;
@@ -70,7 +70,8 @@ static kl_status bind_infer(job *j)
         if (!(j->inputs[slot] = kl__mem_create(j->ctx, b->host_bytes)))
             return kl__last_status();
         if (b->host_bytes)
-            st = kl__lane_write(j->lane, (kl__span){j->inputs[slot], 0}, b->host, b->host_bytes, NULL);
+            st = kl__lane_write(j->lane, (kl__span){j->inputs[slot], 0}, b->host, b->host_bytes,
+                                NULL);
         if (st == KL_OK)
             st = kl__plan_bind(j->infer, slot, (kl__span){j->inputs[slot], 0});
     }
@@ -88,14 +89,15 @@ static kl_status prepare_infer(job *j)
     return bind_infer(j);
 }
 
-/* ---- one whole pass ---------------------------------------------------------------------------------------- */
+/* ---- one whole pass ---- */
 static kl_status run_step(job *j)
 {
     kl__result r;
     bool eval;
     kl_status st, first;
     /* Rate 0: the same work, and numbers that stay as they are. */
-    first = kl__stepper_step(j->stepper, j->data.binds, j->data.n, &(kl__step_scalars){.step = j->step++, .p = {1, 1, 0, 0}});
+    first = kl__stepper_step(j->stepper, j->data.binds, j->data.n,
+                             &(kl__step_scalars){.step = j->step++, .p = {1, 1, 0, 0}});
     while (kl__stepper_result(j->stepper, true, &r, &eval, &st))
         if (first == KL_OK)
             first = st;
@@ -159,7 +161,7 @@ static kl_status time_passes(job *j, int runs, kl_profile *out)
     return st;
 }
 
-/* ---- launches ------------------------------------------------------------------------------------------------ */
+/* ---- launches ---- */
 static size_t bytes_of(const kl__apply *a)
 {
     size_t sum = 0, bytes;
@@ -230,15 +232,19 @@ static kl_status time_launches(job *j, int runs, kl_profile *out)
     return st;
 }
 
-kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, const char *loss, int runs,
-                           kl_profile *out)
+kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, const char *loss,
+                           int runs, kl_profile *out)
 {
     if (!m || !ctx || !out)
-        return kl__fail(KL_E_ARG, "kl_model_profile: %s is NULL", !m ? "model" : ctx ? "out" : "context");
+        return kl__fail(KL_E_ARG, "kl_model_profile: %s is NULL",
+                        !m    ? "model"
+                        : ctx ? "out"
+                              : "context");
     *out = (kl_profile){0};
     if (batch < 1 || runs < 0 || runs > MAX_RUNS)
-        return kl__fail(KL_E_ARG, "kl_model_profile: a batch of %lld samples, %d runs; at least 1, and 0 to %d",
-                        (long long)batch, runs, MAX_RUNS);
+        return kl__fail(
+            KL_E_ARG, "kl_model_profile: a batch of %lld samples, %d runs; at least 1, and 0 to %d",
+            (long long)batch, runs, MAX_RUNS);
     job j = {.ctx = ctx, .lane = kl__ctx_lane(ctx, KL__COMPUTE), .batch = batch};
     runs = runs ? runs : DEFAULT_RUNS;
     double start = kl__now();

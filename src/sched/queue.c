@@ -1,5 +1,5 @@
-/* The pass queue: submit from any thread, a ticket for each pass. The submitting thread enqueues; a pass's error is carried by
- * its ticket. */
+/* The pass queue: submit from any thread, a ticket for each pass. The submitting thread enqueues; a
+ * pass's error is carried by its ticket. */
 #include "sched/model.h"
 
 #include "base/mem.h"
@@ -21,7 +21,8 @@ struct kl_ticket {
 kl_queue *kl_queue_create(kl_ctx *const *ctx, size_t n_ctx)
 {
     if (!ctx || n_ctx != 1 || !ctx[0]) {
-        kl__fail(n_ctx > 1 ? KL_E_UNSUPPORTED : KL_E_ARG, "a pass queue works on one context, %zu were given", n_ctx);
+        kl__fail(n_ctx > 1 ? KL_E_UNSUPPORTED : KL_E_ARG,
+                 "a pass queue works on one context, %zu were given", n_ctx);
         return NULL;
     }
     kl_queue *q = kl__calloc(1, sizeof *q);
@@ -49,7 +50,10 @@ static void keep_error(kl_ticket *t, kl_status st)
 kl_status kl_queue_submit(kl_queue *q, const kl_pass *pass, kl_ticket **out)
 {
     if (!q || !pass || !out)
-        return kl__fail(KL_E_ARG, "kl_queue_submit: %s is NULL", !q ? "queue" : !pass ? "pass" : "out");
+        return kl__fail(KL_E_ARG, "kl_queue_submit: %s is NULL",
+                        !q      ? "queue"
+                        : !pass ? "pass"
+                                : "out");
     kl_ticket *t = *out = kl__calloc(1, sizeof *t);
     if (!t)
         return KL_E_MEMORY;
@@ -71,6 +75,11 @@ kl_status kl_ticket_wait(kl_ticket *t)
     else if (t->status != KL_OK)
         kl__fail(t->status, "%s", t->error ? t->error : "the pass failed");
     return t->status;
+}
+
+kl__event kl__ticket_event(const kl_ticket *t)
+{
+    return t->done;
 }
 
 bool kl_ticket_done(kl_ticket *t)

@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/** How many classes i32 input x has: axis 1 of what it is compared with, [N,K,...]; 2 where nobody says. */
+/** How many classes i32 input x has: axis 1 of what it is compared with, [N,K,...]; 2 where nobody
+ * says. */
 static uint32_t classes_of(const kl_graph *g, const kl_node *x)
 {
     for (size_t i = 0; i < g->n_applies; i++) {
@@ -20,7 +21,8 @@ static uint32_t classes_of(const kl_graph *g, const kl_node *x)
     return 2;
 }
 
-static void fill(const kl_graph *g, const kl_node *x, kl_dtype dtype, kl__rng r, size_t n, void *dst)
+static void fill(const kl_graph *g, const kl_node *x, kl_dtype dtype, kl__rng r, size_t n,
+                 void *dst)
 {
     uint32_t classes = dtype == KL_I32 ? classes_of(g, x) : 0;
     for (size_t i = 0; i < n; i++) {
@@ -44,7 +46,8 @@ static void fill(const kl_graph *g, const kl_node *x, kl_dtype dtype, kl__rng r,
     }
 }
 
-static kl_status make_one(const kl_model *m, const kl_node *x, int64_t batch, uint64_t seed, kl_bind *out)
+static kl_status make_one(const kl_model *m, const kl_node *x, int64_t batch, uint64_t seed,
+                          kl_bind *out)
 {
     kl__desc d = x->desc;
     char buf[96];

@@ -5,10 +5,12 @@
 #include "sched/model.h"
 
 typedef struct kl__random {
-    kl_bind *binds; /* host memory: f32 (f64 in models of f64) standard normal, i32 0..classes-1, u8 0..255 */
+    kl_bind *binds; /* host memory: f32 (f64 in models of f64) standard normal, i32 0..classes-1, u8
+                       0..255 */
     size_t n;
 } kl__random;
-/** One bind per input of the model's graph. Labels are drawn from the classes that the op reading them has. */
+/** One bind per input of the model's graph. Labels are drawn from the classes that the op reading
+ * them has. */
 kl_status kl__random_make(const kl_model *m, int64_t batch, uint64_t seed, kl__random *out);
 void kl__random_finish(kl__random *r);
 

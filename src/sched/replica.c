@@ -35,6 +35,7 @@ kl__replica *kl__replica_get(kl_model *m, kl_ctx *ctx)
         r->ctx = ctx;
         r->params = kl__mem_create(ctx, m->elems * kl_dtype_size(m->real));
         if (!r->params) {
+            kl__fail_in(kl__last_status(), "the model's parameters");
             kl__free(r);
             return NULL;
         }
@@ -65,6 +66,7 @@ void kl__replica_place(const kl__replica *r, kl_graph *g)
         kl_node *x = g->nodes[i];
         const kl__param *p = kl__is_param(x) ? kl__model_find(r->model, x->name) : NULL;
         if (p)
-            x->place = (kl__place){KL__AT_SPAN, {r->params, p->offset * kl_dtype_size(r->model->real)}, 0};
+            x->place =
+                (kl__place){KL__AT_SPAN, {r->params, p->offset * kl_dtype_size(r->model->real)}, 0};
     }
 }

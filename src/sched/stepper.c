@@ -1,4 +1,5 @@
-/* A step: upload, one pass per shard with its sums added into a fixed tree, update, and the totals on their way back. */
+/* A step: upload, one pass per shard with its sums added into a fixed tree, update, and the totals
+ * on their way back. */
 #include "sched/stepper_inside.h"
 
 #include "base/mem.h"
@@ -6,13 +7,14 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- passes ------------------------------------------------------------------------------------------ */
+/* ---- passes ---- */
 static kl__place at_sums(const kl__stepper *s, size_t elem)
 {
     return (kl__place){KL__AT_SPAN, {s->sums, elem * s->real_size}, 0};
 }
 
-/** Where a pass's outputs go: gradients to the parameter's place, values of state updates and totals behind them. */
+/** Where a pass's outputs go: gradients to the parameter's place, values of state updates and
+ * totals behind them. */
 static void place_sums(const kl__stepper *s, kl_graph *g, kl__pass *p)
 {
     size_t state = s->state_at;
@@ -22,10 +24,12 @@ static void place_sums(const kl__stepper *s, kl_graph *g, kl__pass *p)
             o->place = at_sums(s, kl__model_find(s->model, o->name + 5)->offset);
         } else if (kl__starts(o->name, "state:")) {
             o->place = at_sums(s, state);
-            state += ((size_t)kl_shape_count(o->node->desc.shape) + KL__PARAM_ALIGN - 1) / KL__PARAM_ALIGN *
-                     KL__PARAM_ALIGN;
+            state += ((size_t)kl_shape_count(o->node->desc.shape) + KL__PARAM_ALIGN - 1) /
+                     KL__PARAM_ALIGN * KL__PARAM_ALIGN;
         } else {
-            size_t at = !strcmp(o->name, "loss_sum") ? KL__T_LOSS : !strcmp(o->name, "loss_weight") ? KL__T_WEIGHT : KL__T_CORRECT;
+            size_t at = !strcmp(o->name, "loss_sum")      ? KL__T_LOSS
+                        : !strcmp(o->name, "loss_weight") ? KL__T_WEIGHT
+                                                          : KL__T_CORRECT;
             o->place = at_sums(s, s->totals_at + at);
             p->has_correct |= at == KL__T_CORRECT;
         }
@@ -69,11 +73,12 @@ static void drop_passes(kl__stepper *s)
     s->passes = NULL;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 static kl_status zero_fill(kl__stepper *s, kl__mem *m)
 {
     static const uint32_t zero;
-    return kl__lane_fill(kl__ctx_lane(s->ctx, KL__COMPUTE), (kl__span){m, 0}, &zero, 4, kl__mem_bytes(m) / 4 * 4);
+    return kl__lane_fill(kl__ctx_lane(s->ctx, KL__COMPUTE), (kl__span){m, 0}, &zero, 4,
+                         kl__mem_bytes(m) / 4 * 4);
 }
 
 /** Sizes of the sums; needs one lowered graph to see the values of state updates. */
@@ -84,8 +89,9 @@ static kl_status size_sums(kl__stepper *s)
         return kl__last_status();
     s->state_at = s->totals_at = s->model->trainable_elems;
     for (size_t i = 0; i < g->n_updates; i++)
-        s->totals_at += ((size_t)kl_shape_count(g->updates[i].value->desc.shape) + KL__PARAM_ALIGN - 1) /
-                        KL__PARAM_ALIGN * KL__PARAM_ALIGN;
+        s->totals_at +=
+            ((size_t)kl_shape_count(g->updates[i].value->desc.shape) + KL__PARAM_ALIGN - 1) /
+            KL__PARAM_ALIGN * KL__PARAM_ALIGN;
     s->sums_elems = s->totals_at + KL__TOTALS;
     kl_graph_destroy(g);
     return KL_OK;
@@ -154,6 +160,8 @@ void kl__stepper_destroy(kl__stepper *s)
 {
     if (!s)
         return;
+    kl__lane_finish(
+        kl__ctx_lane(s->ctx, KL__UPLOAD)); /* a step that failed left it reading our copies */
     kl__lane_finish(kl__ctx_lane(s->ctx, KL__COMPUTE));
     for (int i = 0; i < KL__RING; i++)
         kl__event_release(&s->ring[i].done);
@@ -173,7 +181,7 @@ void kl__stepper_destroy(kl__stepper *s)
     kl__free(s);
 }
 
-/* ---- a step ------------------------------------------------------------------------------------------------ */
+/* ---- a step ---- */
 static uint32_t float_bits(float f)
 {
     uint32_t u;
@@ -181,7 +189,8 @@ static uint32_t float_bits(float f)
     return u;
 }
 
-static kl_status write_block(kl__stepper *s, kl__entry *e, int shard, int64_t first, const kl__step_scalars *sc)
+static kl_status write_block(kl__stepper *s, kl__entry *e, int shard, int64_t first,
+                             const kl__step_scalars *sc)
 {
     uint32_t *b = e->block[shard];
     memset(b, 0, sizeof e->block[shard]);
@@ -194,14 +203,16 @@ static kl_status write_block(kl__stepper *s, kl__entry *e, int shard, int64_t fi
     for (int i = 0; i < 4; i++)
         b[KL__STEP_P0 + i] = float_bits(sc->p[i]);
     b[KL__STEP_SHARDS] = float_bits((float)s->opts.shards);
-    kl__event done = {NULL}; /* the entry outlives the write: it is used again only after the step ended */
-    kl_status st = kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE), (kl__span){s->step_block, 0}, b,
-                                  sizeof e->block[shard], &done);
+    kl__event done = {
+        NULL}; /* the entry outlives the write: it is used again only after the step ended */
+    kl_status st = kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE), (kl__span){s->step_block, 0},
+                                  b, sizeof e->block[shard], &done);
     kl__event_release(&done);
     return st;
 }
 
-/** After shard `i`: sums join the tree as a binary counter counts, so the order of additions depends on S alone. */
+/** After shard `i`: sums join the tree as a binary counter counts, so the order of additions
+ * depends on S alone. */
 static kl_status join_tree(kl__stepper *s, int i, kl__lane *lane)
 {
     kl_status st = KL_OK;
@@ -214,7 +225,8 @@ static kl_status join_tree(kl__stepper *s, int i, kl__lane *lane)
             break;
     }
     if (st == KL_OK && !last)
-        st = kl__lane_copy(lane, (kl__span){s->level[k], 0}, (kl__span){s->sums, 0}, s->sums_elems * s->real_size);
+        st = kl__lane_copy(lane, (kl__span){s->level[k], 0}, (kl__span){s->sums, 0},
+                           s->sums_elems * s->real_size);
     return st;
 }
 
@@ -250,8 +262,8 @@ static kl_status end_entry(kl__stepper *s, kl__entry *e, kl__lane *lane)
     return st;
 }
 
-static kl_status run_shards(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch, kl__entry *e,
-                            const kl__step_scalars *sc, kl__lane *lane)
+static kl_status run_shards(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch,
+                            kl__entry *e, const kl__step_scalars *sc, kl__lane *lane)
 {
     int64_t shards = s->opts.shards;
     for (int i = 0; i < s->opts.shards; i++) {
@@ -279,17 +291,20 @@ static kl_status check_batch(const kl__stepper *s, int64_t batch, int shards)
     if (batch == 0)
         return kl__fail(KL_E_ARG, "the batch is empty");
     if (batch < shards)
-        return kl__fail(KL_E_ARG, "a batch of %lld samples cannot be cut into %d shards", (long long)batch, shards);
+        return kl__fail(KL_E_ARG, "a batch of %lld samples cannot be cut into %d shards",
+                        (long long)batch, shards);
     return KL_OK;
 }
 
-static kl_status step_locked(kl__stepper *s, const kl_bind *binds, size_t n, const kl__step_scalars *sc)
+static kl_status step_locked(kl__stepper *s, const kl_bind *binds, size_t n,
+                             const kl__step_scalars *sc)
 {
     kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
     int64_t batch = kl__binds_batch(s->model, binds, n);
     kl_status st = check_batch(s, batch, s->opts.shards);
     if (st == KL_OK && s->freezes != s->model->freezes)
-        st = kl__fail(KL_E_ARG, "parameters were frozen or freed after the trainer was made: make a new one");
+        st = kl__fail(KL_E_ARG,
+                      "parameters were frozen or freed after the trainer was made: make a new one");
     if (st == KL_OK)
         st = free_entry(s, s->head);
     kl__replica *r = st == KL_OK ? kl__replica_get(s->model, s->ctx) : NULL;
@@ -306,7 +321,8 @@ static kl_status step_locked(kl__stepper *s, const kl_bind *binds, size_t n, con
     return st == KL_OK ? end_entry(s, e, lane) : st;
 }
 
-kl_status kl__stepper_step(kl__stepper *s, const kl_bind *binds, size_t n, const kl__step_scalars *sc)
+kl_status kl__stepper_step(kl__stepper *s, const kl_bind *binds, size_t n,
+                           const kl__step_scalars *sc)
 {
     kl__lock(&s->model->lock);
     kl_status st = step_locked(s, binds, n, sc);
@@ -344,7 +360,7 @@ kl_status kl__stepper_eval(kl__stepper *s, const kl_bind *binds, size_t n)
     return st;
 }
 
-/* ---- results -------------------------------------------------------------------------------------------------- */
+/* ---- results ---- */
 static double total(const kl__stepper *s, const kl__entry *e, size_t i)
 {
     return s->real_size == 8 ? e->totals[i] : (double)((const float *)(const void *)e->totals)[i];
@@ -399,7 +415,9 @@ kl_status kl__stepper_get_state(kl__stepper *s, int k, void *dst)
     kl__span at = {0};
     size_t bytes = 0;
     kl_status st = state_span(s, k, &at, &bytes);
-    return st == KL_OK && bytes ? kl__lane_read(kl__ctx_lane(s->ctx, KL__COMPUTE), at, dst, bytes, NULL) : st;
+    return st == KL_OK && bytes
+               ? kl__lane_read(kl__ctx_lane(s->ctx, KL__COMPUTE), at, dst, bytes, NULL)
+               : st;
 }
 
 kl_status kl__stepper_set_state(kl__stepper *s, int k, const void *src)
@@ -407,5 +425,7 @@ kl_status kl__stepper_set_state(kl__stepper *s, int k, const void *src)
     kl__span at = {0};
     size_t bytes = 0;
     kl_status st = state_span(s, k, &at, &bytes);
-    return st == KL_OK && bytes ? kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE), at, src, bytes, NULL) : st;
+    return st == KL_OK && bytes
+               ? kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE), at, src, bytes, NULL)
+               : st;
 }

@@ -1,5 +1,5 @@
-/* The stepper: training steps of one model on one context. What a step does is frozen into plans; a step binds inputs, enqueues,
- * and waits for nothing but the end of the step before the last. */
+/* The stepper: training steps of one model on one context. What a step does is frozen into plans; a
+ * step binds inputs, enqueues, and waits for nothing but the end of the step before the last. */
 #ifndef KL_SCHED_STEPPER_H
 #define KL_SCHED_STEPPER_H
 
@@ -45,23 +45,27 @@ typedef struct kl__step_scalars {
     float p[4];
 } kl__step_scalars;
 /** Queues one update. Host memory of binds is copied before it returns. */
-kl_status kl__stepper_step(kl__stepper *s, const kl_bind *binds, size_t n, const kl__step_scalars *sc);
+kl_status kl__stepper_step(kl__stepper *s, const kl_bind *binds, size_t n,
+                           const kl__step_scalars *sc);
 /** Queues one inference pass of the loss (and logits). */
 kl_status kl__stepper_eval(kl__stepper *s, const kl_bind *binds, size_t n);
-/** Takes the oldest result that is ready; waits for it where `wait`. false: none (left). *st: a failed pass's error. */
+/** Takes the oldest result that is ready; waits for it where `wait`. false: none (left). *st: a
+ * failed pass's error. */
 bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, kl_status *st);
-/** Queued steps and evaluations whose results were not taken; at KL__RING - 1 the next one waits, so take results first. */
+/** Queued steps and evaluations whose results were not taken; at KL__RING - 1 the next one waits,
+ * so take results first. */
 int kl__stepper_pending(const kl__stepper *s);
 enum { KL__MAX_PENDING = 2 };
 /** An event of the end of what is queued. Caller releases. */
 kl_status kl__stepper_mark(kl__stepper *s, kl__event *done);
 
-/** Finds the first op whose output is not finite when the pass of `step` (one of the last two) is run again, and sets the
- *  error sentence; KL_E_NUMERIC. */
+/** Finds the first op whose output is not finite when the pass of `step` (one of the last two) is
+ * run again, and sets the error sentence; KL_E_NUMERIC. */
 kl_status kl__stepper_explain(kl__stepper *s, int64_t step);
 
 /** Optimizer states as host numbers (f32 or f64 as the model): state k of parameter i. Waits. */
-kl_status kl__stepper_get_state(kl__stepper *s, int k, void *dst);       /* trainable_elems numbers */
+/* trainable_elems numbers */
+kl_status kl__stepper_get_state(kl__stepper *s, int k, void *dst);
 kl_status kl__stepper_set_state(kl__stepper *s, int k, const void *src);
 
 /* pass.c: the graphs */
@@ -69,8 +73,9 @@ typedef struct kl__pass_spec {
     bool training;
     const char *loss, *logits;
 } kl__pass_spec;
-/** Lowered graph for n samples with outputs "loss_sum", "loss_weight", "correct" (where logits), and in training "grad:NAME" for
- *  parameters that are trained and "state:I" for value I of the graph's updates. NULL: error. */
+/** Lowered graph for n samples with outputs "loss_sum", "loss_weight", "correct" (where logits),
+ * and in training "grad:NAME" for parameters that are trained and "state:I" for value I of the
+ * graph's updates. NULL: error. */
 kl_graph *kl__pass_graph(const kl_model *m, int64_t n, const kl__pass_spec *spec);
 
 #endif

@@ -1,4 +1,5 @@
-/* Getting a batch to the device: a copy in host memory that outlives the call, then the upload lane. */
+/* Getting a batch to the device: a copy in host memory that outlives the call, then the upload
+ * lane. */
 #include "sched/stepper_inside.h"
 
 #include "base/mem.h"
@@ -36,7 +37,8 @@ void kl__inputs_finish(kl__stepper *s)
     }
 }
 
-/** Makes copies large enough. Only a batch larger than any before gets here, so a steady run allocates nothing. */
+/** Makes copies large enough. Only a batch larger than any before gets here, so a steady run
+ * allocates nothing. */
 static kl_status grow(kl__stepper *s, kl__input *in, size_t bytes)
 {
     if (bytes <= in->host_cap)
@@ -51,7 +53,7 @@ static kl_status grow(kl__stepper *s, kl__input *in, size_t bytes)
     for (int k = 0; st == KL_OK && k < KL__STAGES; k++) {
         kl__mem *m = kl__mem_create(s->ctx, bytes);
         if (!m)
-            return kl__last_status();
+            return kl__fail_in(kl__last_status(), "input \"%s\"", in->name);
         kl__mem_release(in->device[k]);
         in->device[k] = m;
     }
@@ -60,7 +62,8 @@ static kl_status grow(kl__stepper *s, kl__input *in, size_t bytes)
     return st;
 }
 
-kl_status kl__inputs_upload(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch, uint64_t entry)
+kl_status kl__inputs_upload(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch,
+                            uint64_t entry)
 {
     kl__lane *up = kl__ctx_lane(s->ctx, KL__UPLOAD), *compute = kl__ctx_lane(s->ctx, KL__COMPUTE);
     for (int i = 0; i < s->n_inputs; i++) {
@@ -87,7 +90,8 @@ kl_status kl__inputs_upload(kl__stepper *s, const kl_bind *binds, size_t n, int6
     return KL_OK;
 }
 
-kl_status kl__inputs_bind(kl__stepper *s, kl__pass *p, const kl_bind *binds, size_t n, int64_t first, uint64_t entry)
+kl_status kl__inputs_bind(kl__stepper *s, kl__pass *p, const kl_bind *binds, size_t n,
+                          int64_t first, uint64_t entry)
 {
     for (int slot = 0; slot < p->n_slots; slot++) {
         const kl_node *x = kl__slot_input(p->plan->graph, slot);

@@ -5,8 +5,10 @@
 #include "sched/stepper.h"
 
 enum {
-    KL__RING = 3,        /* steps whose host memory is kept: the one being made, and the two that may still run */
-    KL__STAGES = 2,      /* device copies of the inputs: the step before the last has ended when one is used again */
+    /* steps whose host memory is kept: the one being made, and the two that may still run */
+    KL__RING = 3,
+    /* device copies of the inputs: the step before the last has ended when one is used again */
+    KL__STAGES = 2,
     KL__MAX_SLOTS = 16, KL__MAX_SHARDS = 256, KL__MAX_LEVELS = 9,
     KL__TOTALS = 256     /* elements at the end of the sums: */
 };
@@ -53,24 +55,29 @@ struct kl__stepper {
     char *loss, *logits;
     void *optim_attrs;
     size_t real_size;
-    size_t sums_elems, state_at, totals_at; /* elements: gradients, values of state updates, totals */
+    /* elements: gradients, values of state updates, totals */
+    size_t sums_elems, state_at, totals_at;
     kl__mem *sums, *level[KL__MAX_LEVELS], *states, *groups, *table, *step_block;
     kl__pass *passes;
     kl__plan *update, *add[KL__MAX_LEVELS]; /* sums += level[i] */
     kl__input inputs[KL__MAX_SLOTS];
     int n_inputs;
     kl__entry ring[KL__RING];
-    uint64_t head, tail; /* entries queued, entries whose results were taken; ring index is modulo */
+    /* entries queued, entries whose results were taken; ring index is modulo */
+    uint64_t head, tail;
     uint64_t freezes;    /* of the model when the passes were made */
 };
 
 /* stepper_inputs.c */
 kl_status kl__inputs_list(kl__stepper *s);
 void kl__inputs_finish(kl__stepper *s);
-/** Host memory into the entry's copy and on to the device by the upload lane; the compute lane waits for it. */
-kl_status kl__inputs_upload(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch, uint64_t entry);
+/** Host memory into the entry's copy and on to the device by the upload lane; the compute lane
+ * waits for it. */
+kl_status kl__inputs_upload(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch,
+                            uint64_t entry);
 /** Binds the slots of a pass to samples [first, first + pass->n) of what was uploaded or bound. */
-kl_status kl__inputs_bind(kl__stepper *s, kl__pass *p, const kl_bind *binds, size_t n, int64_t first, uint64_t entry);
+kl_status kl__inputs_bind(kl__stepper *s, kl__pass *p, const kl_bind *binds, size_t n,
+                          int64_t first, uint64_t entry);
 
 /* stepper_update.c */
 kl_status kl__update_create(kl__stepper *s);

@@ -1,4 +1,5 @@
-/* The update: norm, optimizer and running statistics over the arenas; and the additions of the shards' tree. */
+/* The update: norm, optimizer and running statistics over the arenas; and the additions of the
+ * shards' tree. */
 #include "sched/stepper_inside.h"
 
 #include "base/mem.h"
@@ -9,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static kl_node *arena(kl_graph *g, const char *name, kl_dtype dtype, kl_shape shape, kl__mem *mem, size_t offset)
+static kl_node *arena(kl_graph *g, const char *name, kl_dtype dtype, kl_shape shape, kl__mem *mem,
+                      size_t offset)
 {
     kl_node *x = kl_input(g, name, dtype, shape);
     if (x)
@@ -22,7 +24,8 @@ static kl_shape vec(size_t n)
     return (kl_shape){1, {(int64_t)n}};
 }
 
-/** Every block of 64 numbers names its group; equal groups share a row of the table. Gaps between parameters are not trained. */
+/** Every block of 64 numbers names its group; equal groups share a row of the table. Gaps between
+ * parameters are not trained. */
 static kl_status write_groups(kl__stepper *s, int *n_groups)
 {
     const kl_model *m = s->model;
@@ -40,7 +43,8 @@ static kl_status write_groups(kl__stepper *s, int *n_groups)
         while (k < n && memcmp(rows[k], row, sizeof row) != 0)
             k++;
         if (k == KL__MAX_GROUPS) {
-            st = kl__fail(KL_E_UNSUPPORTED, "parameters fall into more than %d groups of rate and decay",
+            st = kl__fail(KL_E_UNSUPPORTED,
+                          "parameters fall into more than %d groups of rate and decay",
                           KL__MAX_GROUPS);
             break;
         }
@@ -53,12 +57,14 @@ static kl_status write_groups(kl__stepper *s, int *n_groups)
     kl__convert(wide, KL_F64, rows, KL_F32, sizeof rows / sizeof(float));
     size_t bytes = (size_t)*n_groups * 4 * s->real_size;
     kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
-    if (st == KL_OK && (!(s->groups = kl__mem_create(s->ctx, blocks)) || !(s->table = kl__mem_create(s->ctx, bytes))))
+    if (st == KL_OK && (!(s->groups = kl__mem_create(s->ctx, blocks)) ||
+                        !(s->table = kl__mem_create(s->ctx, bytes))))
         st = kl__last_status();
     if (st == KL_OK && blocks)
         st = kl__lane_write(lane, (kl__span){s->groups, 0}, of, blocks, NULL);
     if (st == KL_OK)
-        st = kl__lane_write(lane, (kl__span){s->table, 0}, s->real_size == 8 ? (void *)wide : (void *)rows, bytes, NULL);
+        st = kl__lane_write(lane, (kl__span){s->table, 0},
+                            s->real_size == 8 ? (void *)wide : (void *)rows, bytes, NULL);
     kl__free(of);
     return st;
 }
@@ -81,8 +87,9 @@ static kl_status add_optimizer(kl__stepper *s, kl_graph *g, kl__mem *params, int
     kl_node *groups = arena(g, "groups", KL_U8, vec(p / KL__PARAM_ALIGN), s->groups, 0);
     kl_node *table = arena(g, "table", t, (kl_shape){2, {n_groups, 4}}, s->table, 0);
     kl_node *weight = arena(g, "weight", t, vec(1), s->sums, (s->totals_at + KL__T_WEIGHT) * r);
-    kl_node *clip = kl__apply_new(g, &kl__op_grad_norm, NULL, (kl_node *[]){in[1], groups, table, weight}, 4,
-                                  &(kl__grad_norm){s->opts.clip_norm});
+    kl_node *clip =
+        kl__apply_new(g, &kl__op_grad_norm, NULL, (kl_node *[]){in[1], groups, table, weight}, 4,
+                      &(kl__grad_norm){s->opts.clip_norm});
     if (clip)
         clip->place = (kl__place){KL__AT_SPAN, {s->sums, (s->totals_at + KL__T_NORM) * r}, 0};
     in[n++] = groups;
@@ -110,7 +117,8 @@ static kl_status add_states(kl__stepper *s, kl_graph *g, kl__mem *params)
         snprintf(name[2], sizeof name[2], "out%zu", i);
         kl_node *state = arena(g, name[1], s->model->real, p->shape, params, p->offset * r);
         kl_node *value = arena(g, name[0], s->model->real, p->shape, s->sums, at * r);
-        kl_output(g, name[2], kl__apply_new(g, u->op, NULL, (kl_node *[]){state, value}, 2, u->attrs));
+        kl_output(g, name[2],
+                  kl__apply_new(g, u->op, NULL, (kl_node *[]){state, value}, 2, u->attrs));
         at += (p->count + KL__PARAM_ALIGN - 1) / KL__PARAM_ALIGN * KL__PARAM_ALIGN;
         st = kl_graph_check(g);
     }
@@ -135,7 +143,8 @@ kl_status kl__update_create(kl__stepper *s)
         kl_graph_destroy(g);
         return st;
     }
-    s->update = kl__plan_create(s->ctx, g, &(kl__plan_opts){.step = s->step_block, .no_fuse = true});
+    s->update =
+        kl__plan_create(s->ctx, g, &(kl__plan_opts){.step = s->step_block, .no_fuse = true});
     return s->update ? KL_OK : kl__last_status();
 }
 
@@ -156,7 +165,7 @@ kl_status kl__tree_create(kl__stepper *s)
     return KL_OK;
 }
 
-/* ---- what went wrong ---------------------------------------------------------------------------------------- */
+/* ---- what went wrong ------------------------------------------------------------------------- */
 kl_status kl__stepper_explain(kl__stepper *s, int64_t step)
 {
     kl__entry *e = NULL;
@@ -167,29 +176,34 @@ kl_status kl__stepper_explain(kl__stepper *s, int64_t step)
             at = k;
         }
     if (!e)
-        return kl__fail(KL_E_NUMERIC, "step %lld: the loss or the gradient is not finite", (long long)step);
+        return kl__fail(KL_E_NUMERIC, "step %lld: the loss or the gradient is not finite",
+                        (long long)step);
     kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
     for (int i = 0; i < s->opts.shards; i++) {
-        int64_t shards = s->opts.shards, first = e->samples * i / shards, n = e->samples * (i + 1) / shards - first;
+        int64_t shards = s->opts.shards, first = e->samples * i / shards,
+                n = e->samples * (i + 1) / shards - first;
         kl__pass *p = kl__pass_get(s, n, true);
         kl_bind binds[KL__MAX_SLOTS];
         size_t n_binds = 0;
         for (int k = 0; k < s->n_inputs; k++) { /* what was bound as a tensor is bound still */
             kl__input *in = &s->inputs[k];
             if (in->host[at % KL__RING])
-                binds[n_binds++] = (kl_bind){.name = in->name, .host = in->host[at % KL__RING],
-                                             .host_bytes = in->sample_bytes * (in->batched ? (size_t)e->samples : 1)};
+                binds[n_binds++] = (kl_bind){.name = in->name,
+                                             .host = in->host[at % KL__RING],
+                                             .host_bytes = in->sample_bytes *
+                                                           (in->batched ? (size_t)e->samples : 1)};
         }
         kl_status st = p ? KL_OK : kl__last_status();
         for (size_t k = 0; st == KL_OK && k < n_binds; k++) {
             kl__input *in = s->inputs;
             while (strcmp(in->name, binds[k].name) != 0)
                 in++;
-            st = kl__lane_write(lane, (kl__span){in->device[at % KL__STAGES], 0}, binds[k].host, binds[k].host_bytes,
-                                NULL);
+            st = kl__lane_write(lane, (kl__span){in->device[at % KL__STAGES], 0}, binds[k].host,
+                                binds[k].host_bytes, NULL);
         }
         if (st == KL_OK)
-            st = kl__lane_write(lane, (kl__span){s->step_block, 0}, e->block[i], sizeof e->block[i], NULL);
+            st = kl__lane_write(lane, (kl__span){s->step_block, 0}, e->block[i], sizeof e->block[i],
+                                NULL);
         if (st == KL_OK && n_binds == (size_t)s->n_inputs)
             st = kl__inputs_bind(s, p, binds, n_binds, first, at);
         if (st == KL_OK)
@@ -198,6 +212,7 @@ kl_status kl__stepper_explain(kl__stepper *s, int64_t step)
             return st == KL_E_NUMERIC ? kl__fail_in(st, "step %lld", (long long)step) : st;
     }
     return kl__fail(KL_E_NUMERIC,
-                    "step %lld: the loss or the gradient is not finite, but every op gave finite numbers when run again",
+                    "step %lld: the loss or the gradient is not finite, but every op gave finite "
+                    "numbers when run again",
                     (long long)step);
 }

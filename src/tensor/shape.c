@@ -9,7 +9,11 @@
 static const struct {
     size_t size;
     const char *name;
-} dtypes[] = {[KL_F32] = {4, "f32"}, [KL_F16] = {2, "f16"}, [KL_I32] = {4, "i32"}, [KL_U8] = {1, "u8"}, [KL_F64] = {8, "f64"}};
+} dtypes[] = {[KL_F32] = {4, "f32"},
+              [KL_F16] = {2, "f16"},
+              [KL_I32] = {4, "i32"},
+              [KL_U8] = {1, "u8"},
+              [KL_F64] = {8, "f64"}};
 
 size_t kl_dtype_size(kl_dtype dtype)
 {
@@ -102,7 +106,8 @@ bool kl__desc_legal(const kl__desc *d)
     char buf[96];
     kl_shape s = d->shape;
     if (s.n_dims < 0 || s.n_dims > KL_MAX_DIMS)
-        return kl__fail(KL_E_SHAPE, "rank %d; 0 to %d are possible", s.n_dims, KL_MAX_DIMS) == KL_OK;
+        return kl__fail(KL_E_SHAPE, "rank %d; 0 to %d are possible", s.n_dims, KL_MAX_DIMS) ==
+               KL_OK;
     if (!kl_dtype_size(d->dtype))
         return kl__fail(KL_E_SHAPE, "unknown dtype %d", (int)d->dtype) == KL_OK;
     for (int i = 0; i < s.n_dims; i++) {
@@ -113,7 +118,8 @@ bool kl__desc_legal(const kl__desc *d)
     }
     int64_t n = kl_shape_count(s);
     if (n < 0 || n > INT32_MAX)
-        return kl__fail(KL_E_UNSUPPORTED, "%s has more than 2^31 - 1 elements", kl__shape_str(d->shape, buf)) == KL_OK;
+        return kl__fail(KL_E_UNSUPPORTED, "%s has more than 2^31 - 1 elements",
+                        kl__shape_str(d->shape, buf)) == KL_OK;
     return true;
 }
 
@@ -134,8 +140,9 @@ const char *kl__shape_str(kl_shape s, char buf[96])
     size_t at = 0;
     buf[at++] = '[';
     for (int i = 0; i < s.n_dims && i < KL_MAX_DIMS; i++) {
-        int n = s.dim[i] == KL_BATCH ? snprintf(buf + at, 96 - at, "%sN", i ? "," : "")
-                                     : snprintf(buf + at, 96 - at, "%s%lld", i ? "," : "", (long long)s.dim[i]);
+        int n = s.dim[i] == KL_BATCH
+                    ? snprintf(buf + at, 96 - at, "%sN", i ? "," : "")
+                    : snprintf(buf + at, 96 - at, "%s%lld", i ? "," : "", (long long)s.dim[i]);
         if (n < 0 || (size_t)n >= 94 - at)
             break;
         at += (size_t)n;

@@ -41,7 +41,8 @@ kl_tensor *kl_tensor_create(kl_ctx *ctx, kl_dtype dtype, kl_shape shape)
     }
     kl__mem *m = kl__mem_create(ctx, bytes);
     if (!m) {
-        kl__fail_in(kl__last_status(), "tensor %s %s", kl_dtype_name(dtype), kl__shape_str(shape, buf));
+        kl__fail_in(kl__last_status(), "tensor %s %s", kl_dtype_name(dtype),
+                    kl__shape_str(shape, buf));
         return NULL;
     }
     kl_tensor *t = kl__tensor_wrap(ctx, (kl__span){m, 0}, dtype, shape);
@@ -73,7 +74,8 @@ kl_tensor *kl_tensor_view(kl_tensor *t, int64_t first, kl_shape shape)
     }
     int64_t n = kl_shape_count(shape), have = kl_shape_count(t->shape);
     if (n < 0 || first < 0 || first > have || n > have - first) {
-        kl__fail(KL_E_SHAPE, "view %s at element %lld does not lie inside a tensor of %lld elements",
+        kl__fail(KL_E_SHAPE,
+                 "view %s at element %lld does not lie inside a tensor of %lld elements",
                  kl__shape_str(shape, buf), (long long)first, (long long)have);
         return NULL;
     }
@@ -88,7 +90,8 @@ static kl_status check_bytes(const kl_tensor *t, const void *p, size_t bytes, co
         return kl__fail(KL_E_ARG, "%s: tensor is NULL", call);
     size_t want = kl_tensor_bytes(t);
     if (bytes != want)
-        return kl__fail(KL_E_ARG, "%s: the tensor has %zu bytes, %zu were given", call, want, bytes);
+        return kl__fail(KL_E_ARG, "%s: the tensor has %zu bytes, %zu were given", call, want,
+                        bytes);
     if (want && !p)
         return kl__fail(KL_E_ARG, "%s: host memory is NULL", call);
     return KL_OK;
@@ -99,7 +102,8 @@ kl_status kl_tensor_write(kl_tensor *t, const void *src, size_t src_bytes)
     kl_status st = check_bytes(t, src, src_bytes, "kl_tensor_write");
     if (st != KL_OK || src_bytes == 0)
         return st;
-    /* On the compute lane: it comes after every pass that reads t, and later passes come after it. */
+    /* On the compute lane: it comes after every pass that reads t, and later passes come after it.
+     */
     return kl__lane_write(kl__ctx_lane(t->ctx, KL__COMPUTE), t->span, src, src_bytes, NULL);
 }
 

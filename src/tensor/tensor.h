@@ -16,11 +16,14 @@ struct kl_tensor {
 /** Wraps memory; retains it. */
 kl_tensor *kl__tensor_wrap(kl_ctx *ctx, kl__span span, kl_dtype dtype, kl_shape shape);
 
-/* ---- storage layout: the graph's choice, never the user's ------------------------------------------ */
+/* ---- storage layout: the graph's choice, never the user's ------------------------------------ */
 typedef enum kl__layout_kind {
     KL__PLAIN, /* C order of the logical shape */
-    KL__NCHWC, /* rank 4: [N, ceil(C/c), top+H+bottom, left+W+right, c]; channels padded with zeros, halo zero */
-    KL__OIHWC  /* rank 4 weights [O,I,H,W]: [ceil(O/c), ceil(I/c), H, W, c of I, c of O], padded with zeros */
+    /* rank 4: [N, ceil(C/c), top+H+bottom, left+W+right, c]; channels padded with zeros, halo
+     * zero */
+    KL__NCHWC,
+    KL__OIHWC /* rank 4 weights [O,I,H,W]: [ceil(O/c), ceil(I/c), H, W, c of I, c of O], padded with
+                 zeros */
 } kl__layout_kind;
 typedef struct kl__layout {
     kl__layout_kind kind;
@@ -35,8 +38,8 @@ typedef struct kl__desc {
     kl_shape shape; /* logical */
     kl__layout layout;
 } kl__desc;
-/** Elements in storage, halo and pad lanes included; false where it overflows, a dimension is KL_BATCH, or there are
- *  more than 2^31 - 1 (kernels index with 32 bits inside a tensor). */
+/** Elements in storage, halo and pad lanes included; false where it overflows, a dimension is
+ * KL_BATCH, or there are more than 2^31 - 1 (kernels index with 32 bits inside a tensor). */
 bool kl__desc_elems(const kl__desc *d, size_t *elems);
 /** Rank, dimensions (KL_BATCH allowed) and size are possible; false sets the sentence. */
 bool kl__desc_legal(const kl__desc *d);

@@ -1,6 +1,7 @@
-/* Checkpoints: safetensors, parameters under their names, optimizer states as optim/STATE/PARAMETER, and in the metadata the
- * graph's text, the step, the seed, the optimizer and a checksum of the data. Format 1. A reader refuses a newer format than it
- * knows, and reads every older one: what a format added has a stated default. */
+/* Checkpoints: safetensors, parameters under their names, optimizer states as
+ * optim/STATE/PARAMETER, and in the metadata the graph's text, the step, the seed, the optimizer
+ * and a checksum of the data. Format 1. A reader refuses a newer format than it knows, and reads
+ * every older one: what a format added has a stated default. */
 #include "train/trainer.h"
 
 #include "base/file.h"
@@ -13,7 +14,7 @@
 
 #define FORMAT "1"
 
-/* ---- writing ------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 typedef struct file {
     kl__st_entry *entries;
     size_t n, cap;
@@ -44,7 +45,8 @@ static kl_status add_meta(file *f, const char *key, char *value)
     return st;
 }
 
-static kl_status add_tensor(file *f, const char *name, const kl__param *p, kl_dtype real, const void *arena)
+static kl_status add_tensor(file *f, const char *name, const kl__param *p, kl_dtype real,
+                            const void *arena)
 {
     kl_status st = kl__grow(&f->entries, &f->cap, f->n + 1, sizeof *f->entries);
     if (!name || st != KL_OK)
@@ -62,7 +64,8 @@ static kl_status add_tensor(file *f, const char *name, const kl__param *p, kl_dt
     return KL_OK;
 }
 
-static kl_status write_file(file *f, kl_model *m, const char *path, const kl_meta *meta, size_t n_meta)
+static kl_status write_file(file *f, kl_model *m, const char *path, const kl_meta *meta,
+                            size_t n_meta)
 {
     kl_status st = add_meta(f, "kiln.format", kl__strdup(FORMAT));
     if (st == KL_OK)
@@ -124,10 +127,11 @@ kl_status kl_trainer_save(kl_trainer *tr, const char *path, const kl_meta *meta,
         if (st == KL_OK)
             st = kl__stepper_get_state(tr->stepper, k, states[k]);
         for (size_t i = 0; st == KL_OK && i < m->n_trainable; i++)
-            st = add_tensor(&f,
-                            own(&f, kl__asprintf("optim/%s/%s", kl__optim_state_name(tr->optim, &tr->attrs, k),
-                                                 m->params[i].name)),
-                            &m->params[i], m->real, states[k]);
+            st = add_tensor(
+                &f,
+                own(&f, kl__asprintf("optim/%s/%s", kl__optim_state_name(tr->optim, &tr->attrs, k),
+                                     m->params[i].name)),
+                &m->params[i], m->real, states[k]);
     }
     if (st == KL_OK)
         st = add_meta(&f, "kiln.step", kl__asprintf("%lld", (long long)tr->steps));
@@ -143,7 +147,7 @@ kl_status kl_trainer_save(kl_trainer *tr, const char *path, const kl_meta *meta,
     return st;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 /** Opens and checks format and checksum. */
 static kl__st *open_checked(const char *path)
 {
@@ -159,7 +163,9 @@ static kl__st *open_checked(const char *path)
         goto fail;
     }
     if (format > 1) {
-        kl__fail(KL_E_FORMAT, "%s: written by a newer Kiln (format %s, this one reads up to " FORMAT ")", path, f);
+        kl__fail(KL_E_FORMAT,
+                 "%s: written by a newer Kiln (format %s, this one reads up to " FORMAT ")", path,
+                 f);
         goto fail;
     }
     for (size_t i = 0; i < kl__st_count(st); i++)
@@ -175,8 +181,8 @@ fail:
     return NULL;
 }
 
-static kl_status take_tensor(const kl__st *st, const char *path, const char *name, const kl__param *p, kl_dtype real,
-                             void *arena)
+static kl_status take_tensor(const kl__st *st, const char *path, const char *name,
+                             const kl__param *p, kl_dtype real, void *arena)
 {
     const kl__st_entry *e = name ? kl__st_find(st, name) : NULL;
     kl_shape s = {0};
@@ -188,8 +194,8 @@ static kl_status take_tensor(const kl__st *st, const char *path, const char *nam
     bool real_type = e->array.elem == KL__F32 || e->array.elem == KL__F64;
     if (!real_type || !kl_shape_equal(s, p->shape)) {
         char a[96], b[96];
-        return kl__fail(KL_E_FORMAT, "%s: tensor \"%s\" is %s, the model has %s", path, name, kl__shape_str(s, a),
-                        kl__shape_str(p->shape, b));
+        return kl__fail(KL_E_FORMAT, "%s: tensor \"%s\" is %s, the model has %s", path, name,
+                        kl__shape_str(s, a), kl__shape_str(p->shape, b));
     }
     kl__convert((char *)arena + p->offset * kl_dtype_size(real), real, e->array.data,
                 e->array.elem == KL__F64 ? KL_F64 : KL_F32, p->count);
@@ -205,7 +211,8 @@ static kl_status load_params(kl_model *m, const kl__st *st, const char *path)
     for (size_t i = 0; status == KL_OK && i < kl__st_count(st); i++) {
         const char *name = kl__st_at(st, i)->name;
         if (!kl__starts(name, "optim/") && !kl__model_find(m, name))
-            status = kl__fail(KL_E_FORMAT, "%s: tensor \"%s\" is no parameter of the model", path, name);
+            status =
+                kl__fail(KL_E_FORMAT, "%s: tensor \"%s\" is no parameter of the model", path, name);
     }
     if (status != KL_OK) {
         kl__free(host);
@@ -271,11 +278,12 @@ kl_model *kl_model_load(const char *path)
 
 static kl_status same_text(const char *path, const char *what, const char *theirs, char *mine)
 {
-    kl_status st = !mine ? KL_E_MEMORY
-                   : theirs && !strcmp(theirs, mine)
-                       ? KL_OK
-                       : kl__fail(KL_E_ARG, "%s: the checkpoint's %s differs: \"%.200s\", here \"%.200s\"", path, what,
-                                  theirs ? theirs : "none", mine);
+    kl_status st =
+        !mine ? KL_E_MEMORY
+        : theirs && !strcmp(theirs, mine)
+            ? KL_OK
+            : kl__fail(KL_E_ARG, "%s: the checkpoint's %s differs: \"%.200s\", here \"%.200s\"",
+                       path, what, theirs ? theirs : "none", mine);
     kl__free(mine);
     return st;
 }
@@ -311,7 +319,8 @@ static kl_status load_states(kl_trainer *tr, const kl__st *st, const char *path)
         void *v = kl__calloc(m->trainable_elems + 1, kl_dtype_size(m->real));
         status = v ? KL_OK : KL_E_MEMORY;
         for (size_t i = 0; status == KL_OK && i < m->n_trainable; i++) {
-            char *name = kl__asprintf("optim/%s/%s", kl__optim_state_name(tr->optim, &tr->attrs, k), m->params[i].name);
+            char *name = kl__asprintf("optim/%s/%s", kl__optim_state_name(tr->optim, &tr->attrs, k),
+                                      m->params[i].name);
             status = take_tensor(st, path, name, &m->params[i], m->real, v);
             kl__free(name);
         }
@@ -335,13 +344,18 @@ kl_status kl_trainer_load(kl_trainer *tr, const char *path)
     const char *at = kl__st_meta(st, "kiln.step"), *shards = kl__st_meta(st, "kiln.shards"),
                *seeds = kl__st_meta(st, "kiln.seed");
     if (!at || !kl__parse_i64(at, &step) || step < 0 || !seeds || !kl__parse_u64(seeds, &seed))
-        status = kl__fail(KL_E_FORMAT, "%s: a model without a trainer's state: it can be loaded, not resumed", path);
+        status =
+            kl__fail(KL_E_FORMAT,
+                     "%s: a model without a trainer's state: it can be loaded, not resumed", path);
     if (status == KL_OK)
-        status = same_text(path, "graph", kl__st_meta(st, "kiln.graph"), kl_graph_print(tr->model->graph));
+        status = same_text(path, "graph", kl__st_meta(st, "kiln.graph"),
+                           kl_graph_print(tr->model->graph));
     if (status == KL_OK)
-        status = same_text(path, "optimizer", kl__st_meta(st, "kiln.optimizer"), kl__trainer_optimizer(tr));
+        status = same_text(path, "optimizer", kl__st_meta(st, "kiln.optimizer"),
+                           kl__trainer_optimizer(tr));
     if (status == KL_OK)
-        status = same_text(path, "number of shards", shards ? shards : "1", kl__asprintf("%d", tr->shards));
+        status = same_text(path, "number of shards", shards ? shards : "1",
+                           kl__asprintf("%d", tr->shards));
     if (status == KL_OK)
         status = load_params(tr->model, st, path);
     if (status == KL_OK)

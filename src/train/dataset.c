@@ -25,8 +25,7 @@ static void store_release(kl__store *s)
     kl__free(s);
 }
 
-/* ---- making: checks on what a reader found
- * -------------------------------------------------------- */
+/* ---- making: checks on what a reader found ---------------------------------------------- */
 
 static kl_status shape_of(const kl__raw *r, kl__store *s)
 {
@@ -272,8 +271,7 @@ void kl_dataset_destroy(kl_dataset *d)
     }
 }
 
-/* ---- asking
- * --------------------------------------------------------------------------------------- */
+/* ---- asking ----------------------------------------------------------------------------- */
 
 size_t kl_dataset_count(const kl_dataset *d)
 {
@@ -314,8 +312,7 @@ kl_status kl_dataset_get(const kl_dataset *d, size_t i, float *x, int32_t *label
     return KL_OK;
 }
 
-/* ---- splitting
- * ------------------------------------------------------------------------------------ */
+/* ---- splitting -------------------------------------------------------------------------- */
 
 static size_t class_of(const kl_dataset *d, size_t i)
 {
@@ -342,38 +339,17 @@ static size_t mark(const kl_dataset *d, double fraction, const uint32_t *order, 
     return total;
 }
 
-kl_status kl_dataset_split(kl_dataset *d, double fraction, uint64_t seed, kl_dataset **rest)
+/* Makes the rest out of what goes, and leaves what stays; nothing is changed where memory runs out.
+ */
+static kl_status part(kl_dataset *d, const bool *goes, size_t total, kl_dataset **rest)
 {
-    if (rest) {
-        *rest = NULL;
-    }
-    if (!d || !rest || !(fraction > 0 && fraction < 1)) {
-        return kl__fail(KL_E_ARG,
-                        "data set: a fraction of %g cannot be split off; between 0 and 1 can",
-                        fraction);
-    }
-    kl_status s = KL_OK;
-    const size_t n_classes = d->store->labels ? (size_t)d->store->n_classes : 1;
-    uint32_t *order = kl__calloc(d->n, sizeof *order), *cut = NULL, *kept = NULL;
-    size_t *give = kl__calloc(n_classes, sizeof *give), n_cut = 0, n_kept = 0;
-    bool *goes = kl__calloc(d->n, sizeof *goes);
-    if (!order || !give || !goes) {
-        s = KL_E_MEMORY;
-        goto out;
-    }
-    kl__rng_shuffle(seed, 0, order, (uint32_t)d->n);
-    const size_t total = mark(d, fraction, order, give, n_classes, goes);
-    if (total == 0) {
-        s = kl__fail(KL_E_ARG,
-                     "%s: a fraction of %g of %zu samples in %zu classes is not one sample",
-                     d->store->name, fraction, d->n, n_classes);
-        goto out;
-    }
-    cut = kl__calloc(total, sizeof *cut);
-    kept = kl__calloc(d->n - total, sizeof *kept);
+    size_t n_cut = 0, n_kept = 0;
+    uint32_t *cut = kl__calloc(total, sizeof *cut);
+    uint32_t *kept = kl__calloc(d->n - total, sizeof *kept);
     if (!cut || !kept || (*rest = view_of(d->store, cut, total)) == NULL) {
-        s = KL_E_MEMORY;
-        goto out;
+        kl__free(cut);
+        kl__free(kept);
+        return KL_E_MEMORY;
     }
     for (size_t i = 0; i < d->n; i++) {
         const uint32_t number = (uint32_t)kl__dataset_number(d, i);
@@ -389,12 +365,34 @@ kl_status kl_dataset_split(kl_dataset *d, double fraction, uint64_t seed, kl_dat
     kl__free(d->index);
     d->index = kept;
     d->n = n_kept;
-    cut = kept = NULL;
-out:
+    return KL_OK;
+}
+
+kl_status kl_dataset_split(kl_dataset *d, double fraction, uint64_t seed, kl_dataset **rest)
+{
+    if (rest) {
+        *rest = NULL;
+    }
+    if (!d || !rest || !(fraction > 0 && fraction < 1)) {
+        return kl__fail(KL_E_ARG,
+                        "data set: a fraction of %g cannot be split off; between 0 and 1 can",
+                        fraction);
+    }
+    kl_status s = KL_E_MEMORY;
+    const size_t n_classes = d->store->labels ? (size_t)d->store->n_classes : 1;
+    uint32_t *order = kl__calloc(d->n, sizeof *order);
+    size_t *give = kl__calloc(n_classes, sizeof *give);
+    bool *goes = kl__calloc(d->n, sizeof *goes);
+    if (order && give && goes) {
+        kl__rng_shuffle(seed, 0, order, (uint32_t)d->n);
+        const size_t total = mark(d, fraction, order, give, n_classes, goes);
+        s = total ? part(d, goes, total, rest)
+                  : kl__fail(KL_E_ARG,
+                             "%s: a fraction of %g of %zu samples in %zu classes is not one sample",
+                             d->store->name, fraction, d->n, n_classes);
+    }
     kl__free(order);
     kl__free(give);
     kl__free(goes);
-    kl__free(cut);
-    kl__free(kept);
     return s;
 }

@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-/* ---- IDX
- * -------------------------------------------------------------------------------------------- */
+/* ---- IDX -------------------------------------------------------------------------------- */
 
 /* "train-images-idx3-ubyte" has its labels in "train-labels-idx1-ubyte". *out NULL: no such name,
  * or no such file. */
@@ -77,8 +76,7 @@ kl_dataset *kl__open_idx(const kl__spec *s, const char *const *names, int n_clas
     return d;
 }
 
-/* ---- npy
- * -------------------------------------------------------------------------------------------- */
+/* ---- npy -------------------------------------------------------------------------------- */
 
 kl_dataset *kl__open_npy(const kl__spec *s)
 {
@@ -98,8 +96,7 @@ kl_dataset *kl__open_npy(const kl__spec *s)
     return kl__dataset_make(&r);
 }
 
-/* ---- CSV
- * -------------------------------------------------------------------------------------------- */
+/* ---- CSV -------------------------------------------------------------------------------- */
 
 typedef struct csv_opts {
     const char *label; /* NULL: last */

@@ -52,8 +52,7 @@ char *kl__in_folder(const char *dir, const char *name)
     return plain;
 }
 
-/* ---- a spec taken apart
- * ----------------------------------------------------------------------------- */
+/* ---- a spec taken apart ----------------------------------------------------------------- */
 
 static kl_status spec_init(kl__spec *s, const char *spec, const char *rest)
 {
@@ -117,8 +116,7 @@ static kl_dataset *open_with(open_fn *open, const char *spec, const char *rest)
     return d;
 }
 
-/* ---- bare paths
- * ------------------------------------------------------------------------------------- */
+/* ---- bare paths ------------------------------------------------------------------------- */
 
 /* The first kind whose files are in the folder; NULL: out of memory. */
 static open_fn *kind_of_folder(const char *dir)

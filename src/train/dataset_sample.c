@@ -18,8 +18,7 @@
 
 enum { DRAWS = 8 };
 
-/* ---- normalisation
- * ---------------------------------------------------------------------------------- */
+/* ---- normalisation ---------------------------------------------------------------------- */
 
 void kl_dataset_set_normalise(kl_dataset *d, const kl_normalise *n)
 {
@@ -61,8 +60,7 @@ kl_status kl__dataset_check_normalise(const kl_dataset *d)
     return KL_OK;
 }
 
-/* ---- augmentation
- * ----------------------------------------------------------------------------------- */
+/* ---- augmentation ----------------------------------------------------------------------- */
 
 void kl_dataset_set_augment(kl_dataset *d, const kl_augment *a)
 {
@@ -139,8 +137,7 @@ static void draw_axes(const kl_dataset *d, size_t number, uint64_t seed, uint32_
     *columns = axis_of(dim[2], window[1], shift[1], flip);
 }
 
-/* ---- filling
- * ---------------------------------------------------------------------------------------- */
+/* ---- filling ---------------------------------------------------------------------------- */
 
 static void convert(const kl_dataset *d, size_t c, size_t first, size_t n, float *x)
 {

@@ -139,8 +139,7 @@ size_t kl__feed_binds(const kl__feed *f, const kl_batch *b, kl_bind binds[2])
     return 2;
 }
 
-/* ---- evaluation
- * --------------------------------------------------------------------------------------- */
+/* ---- evaluation ------------------------------------------------------------------------- */
 
 typedef struct eval {
     kl_trainer *tr;

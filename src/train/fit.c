@@ -25,8 +25,7 @@ typedef struct fit {
     bool cancelled, saved; /* saved: `last` is what the training is now */
 } fit;
 
-/* ---- watching
- * ----------------------------------------------------------------------------------------- */
+/* ---- watching --------------------------------------------------------------------------- */
 
 static void measure(fit *f, double now)
 {
@@ -82,8 +81,7 @@ static void report(fit *f)
     }
 }
 
-/* ---- checkpoints
- * -------------------------------------------------------------------------------------- */
+/* ---- checkpoints ------------------------------------------------------------------------ */
 
 static kl_status save(fit *f, const char *path)
 {
@@ -100,8 +98,7 @@ static kl_status save_last(fit *f)
     return s;
 }
 
-/* ---- an epoch
- * ----------------------------------------------------------------------------------------- */
+/* ---- an epoch --------------------------------------------------------------------------- */
 
 static kl_status step(fit *f, const kl_batch *b)
 {
@@ -207,8 +204,7 @@ static kl_status run_epoch(fit *f)
     return s || f->cancelled ? s : end_epoch(f);
 }
 
-/* ---- the whole
- * ---------------------------------------------------------------------------------------- */
+/* ---- the whole -------------------------------------------------------------------------- */
 
 static kl_status check_options(fit *f)
 {

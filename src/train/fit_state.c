@@ -29,8 +29,7 @@ kl_status kl__fit_check_meta(const kl_fit_opts *o)
     return KL_OK;
 }
 
-/* ---- saving
- * ------------------------------------------------------------------------------------------- */
+/* ---- saving ----------------------------------------------------------------------------- */
 
 static void put_classes(kl__text *t, const kl_dataset *d)
 {
@@ -109,8 +108,7 @@ kl_status kl__fit_save(kl_trainer *tr, const char *path, const kl_fit_opts *o,
     return s;
 }
 
-/* ---- going on
- * ----------------------------------------------------------------------------------------- */
+/* ---- going on --------------------------------------------------------------------------- */
 
 static kl_status number(const kl_trainer *tr, const char *key, int64_t least, int64_t most,
                         int64_t *out)

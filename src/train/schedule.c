@@ -25,6 +25,11 @@ static double part_of(double t, double n)
     return t < n ? t / n : 1;
 }
 
+static double polynomial(const kl_schedule *s, double part)
+{
+    return (s->lr - s->end) * pow(1 - part, or_default(s->power, 1)) + s->end;
+}
+
 static double restarts(const kl_schedule *s, double t, double period)
 {
     const double mult = or_default(s->t_mult, 1);
@@ -66,51 +71,45 @@ static double one_cycle(const kl_schedule *s, double t, double total)
     return t < last ? cosine(s->lr, least, (t - from) / (last - from)) : least;
 }
 
+/* Without warm-up. Where the length that a kind needs is 0, it is constant. */
+static double plain(const kl_schedule *s, double t)
+{
+    const double total = (double)s->total;
+    const double period = (double)(s->period > 0 ? s->period : s->total);
+    const double per_step = (double)(s->period > 0 ? s->period : 1), lr = s->lr;
+    switch (s->kind) {
+    case KL_SCHED_CONSTANT:
+        return lr;
+    case KL_SCHED_STEP:
+        return period > 0 ? lr * pow(or_default(s->gamma, 0.1), floor(t / period)) : lr;
+    case KL_SCHED_EXPONENTIAL:
+        return lr * pow(or_default(s->gamma, 0.99), t / per_step);
+    case KL_SCHED_POLYNOMIAL:
+        return total > 0 ? polynomial(s, part_of(t, total)) : lr;
+    case KL_SCHED_COSINE:
+        return total > 0 ? cosine(lr, s->end, part_of(t, total)) : lr;
+    case KL_SCHED_COSINE_RESTARTS:
+        return period > 0 ? restarts(s, t, period) : lr;
+    case KL_SCHED_TRIANGULAR:
+    case KL_SCHED_TRIANGULAR2:
+    case KL_SCHED_EXP_RANGE:
+        return period > 0 ? cyclic(s, t, period) : lr;
+    case KL_SCHED_ONE_CYCLE:
+        return total > 0 ? one_cycle(s, t, total) : lr;
+    }
+    return lr;
+}
+
 double kl_schedule_at(const kl_schedule *s, int64_t step)
 {
     if (!s) {
         return 0;
     }
-    double t = (double)(step > 0 ? step : 0);
-    const double total = (double)s->total, period = (double)(s->period > 0 ? s->period : s->total);
-    if (s->kind == KL_SCHED_ONE_CYCLE) {
-        return total > 0 ? one_cycle(s, t, total) : s->lr;
+    const double t = (double)(step > 0 ? step : 0), warmup = (double)s->warmup;
+    if (!(warmup > 0) || s->kind == KL_SCHED_ONE_CYCLE) {
+        return plain(s, t);
     }
-    kl_schedule of = *s;
-    double ramp = 1;
-    if (s->warmup > 0) {
-        ramp = part_of(t, (double)s->warmup);
-        t = t > (double)s->warmup ? t - (double)s->warmup : 0;
-    }
-    double lr = of.lr;
-    switch (of.kind) {
-    case KL_SCHED_STEP:
-        lr = period > 0 ? of.lr * pow(or_default(of.gamma, 0.1), floor(t / period)) : of.lr;
-        break;
-    case KL_SCHED_EXPONENTIAL:
-        lr = of.lr * pow(or_default(of.gamma, 0.99), t / (of.period > 0 ? period : 1));
-        break;
-    case KL_SCHED_POLYNOMIAL:
-        lr = total > 0
-                 ? (of.lr - of.end) * pow(1 - part_of(t, total), or_default(of.power, 1)) + of.end
-                 : of.lr;
-        break;
-    case KL_SCHED_COSINE:
-        lr = total > 0 ? cosine(of.lr, of.end, part_of(t, total)) : of.lr;
-        break;
-    case KL_SCHED_COSINE_RESTARTS:
-        lr = period > 0 ? restarts(&of, t, period) : of.lr;
-        break;
-    case KL_SCHED_TRIANGULAR:
-    case KL_SCHED_TRIANGULAR2:
-    case KL_SCHED_EXP_RANGE:
-        lr = period > 0 ? cyclic(&of, t, period) : of.lr;
-        break;
-    case KL_SCHED_CONSTANT:
-    case KL_SCHED_ONE_CYCLE:
-        break;
-    }
-    return lr * ramp;
+    return t < warmup ? plain(s, 0) * (t / warmup) : plain(s, t - warmup);
 }
 
 bool kl_schedule_parse(const char *word, kl_schedule_kind *out)

@@ -22,7 +22,8 @@ static const kl__op *optim_op(kl_optim_kind kind)
 
 static kl_status check_number(const char *what, double v, double lo, double hi)
 {
-    return v >= lo && v <= hi ? KL_OK : kl__fail(KL_E_ARG, "%s %g is outside %g..%g", what, v, lo, hi);
+    return v >= lo && v <= hi ? KL_OK
+                              : kl__fail(KL_E_ARG, "%s %g is outside %g..%g", what, v, lo, hi);
 }
 
 static kl_status resolve_optim(kl_trainer *tr, const kl_trainer_opts *o)
@@ -30,8 +31,14 @@ static kl_status resolve_optim(kl_trainer *tr, const kl_trainer_opts *o)
     const kl_optim_opts *p = &o->optim;
     if (!(tr->optim = optim_op(p->kind)))
         return kl__fail(KL_E_ARG, "there is no optimizer %d", (int)p->kind);
-    tr->attrs = (kl__optim){.compat = p->compat, .momentum = p->momentum, .beta1 = p->beta1, .beta2 = p->beta2,
-                            .rho = p->rho, .eps = p->eps, .nesterov = p->nesterov, .centered = p->centered,
+    tr->attrs = (kl__optim){.compat = p->compat,
+                            .momentum = p->momentum,
+                            .beta1 = p->beta1,
+                            .beta2 = p->beta2,
+                            .rho = p->rho,
+                            .eps = p->eps,
+                            .nesterov = p->nesterov,
+                            .centered = p->centered,
                             .decoupled = p->kind == KL_ADAMW};
     kl__optim_defaults(tr->optim, &tr->attrs);
     tr->schedule = o->schedule;
@@ -43,7 +50,8 @@ static kl_status resolve_optim(kl_trainer *tr, const kl_trainer_opts *o)
     if (st == KL_OK)
         st = check_number("clip norm", (double)o->clip_norm, 0, 1e30);
     if (st == KL_OK)
-        st = check_number("weight decay", p->weight_decay == (float)KL_NONE ? 0 : (double)p->weight_decay, 0, 1e6);
+        st = check_number("weight decay",
+                          p->weight_decay == (float)KL_NONE ? 0 : (double)p->weight_decay, 0, 1e6);
     return st;
 }
 
@@ -58,10 +66,12 @@ static kl_status make_groups(kl_trainer *tr, const kl_trainer_opts *o, kl__group
         for (size_t i = 0; i < m->n_params; i++)
             any |= o->rules[k].pattern && kl__glob(o->rules[k].pattern, m->params[i].name);
         if (!any)
-            return kl__fail(KL_E_ARG, "no parameter matches \"%s\"", o->rules[k].pattern ? o->rules[k].pattern : "");
+            return kl__fail(KL_E_ARG, "no parameter matches \"%s\"",
+                            o->rules[k].pattern ? o->rules[k].pattern : "");
     }
     for (size_t i = 0; i < m->n_trainable; i++) {
-        groups[i] = (kl__group){.lr_factor = 1, .weight_decay = (float)decay, .trained = !m->params[i].frozen};
+        groups[i] = (kl__group){
+            .lr_factor = 1, .weight_decay = (float)decay, .trained = !m->params[i].frozen};
         for (size_t k = 0; k < o->n_rules; k++) {
             const kl_param_rule *r = &o->rules[k];
             if (!kl__glob(r->pattern, m->params[i].name))
@@ -75,12 +85,14 @@ static kl_status make_groups(kl_trainer *tr, const kl_trainer_opts *o, kl__group
     return KL_OK;
 }
 
-static kl_status check_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss, const char *logits)
+static kl_status check_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss,
+                              const char *logits)
 {
     if (!m || !ctx || n_ctx < 1 || !ctx[0] || !loss)
         return kl__fail(KL_E_ARG, "kl_trainer_create: a model, a context and a loss are needed");
     if (n_ctx > 1)
-        return kl__fail(KL_E_UNSUPPORTED, "training over %zu contexts: this version trains on one", n_ctx);
+        return kl__fail(KL_E_UNSUPPORTED, "training over %zu contexts: this version trains on one",
+                        n_ctx);
     if (!kl_graph_output(m->graph, loss))
         return kl__fail(KL_E_ARG, "the graph has no output \"%s\" to minimise", loss);
     if (logits && !kl_graph_output(m->graph, logits))
@@ -88,8 +100,8 @@ static kl_status check_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, con
     return KL_OK;
 }
 
-kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss, const char *logits,
-                              const kl_trainer_opts *opts)
+kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss,
+                              const char *logits, const kl_trainer_opts *opts)
 {
     static const kl_trainer_opts none;
     const kl_trainer_opts *o = opts ? opts : &none;
@@ -112,9 +124,14 @@ kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, con
     if (st == KL_OK)
         st = make_groups(tr, o, groups);
     if (st == KL_OK) {
-        kl__stepper_opts so = {.loss = loss, .logits = logits, .optim = tr->optim, .optim_attrs = &tr->attrs,
-                               .n_states = kl__optim_n_states(tr->optim, &tr->attrs), .clip_norm = o->clip_norm,
-                               .shards = tr->shards, .groups = groups};
+        kl__stepper_opts so = {.loss = loss,
+                               .logits = logits,
+                               .optim = tr->optim,
+                               .optim_attrs = &tr->attrs,
+                               .n_states = kl__optim_n_states(tr->optim, &tr->attrs),
+                               .clip_norm = o->clip_norm,
+                               .shards = tr->shards,
+                               .groups = groups};
         tr->stepper = kl__stepper_create(m, tr->ctx, &so);
     }
     kl__free(groups);
@@ -159,7 +176,8 @@ kl_status kl__trainer_collect(kl_trainer *tr, bool wait)
     kl__result r;
     kl_status st = KL_OK, first = KL_OK;
     bool eval;
-    while (kl__stepper_result(tr->stepper, wait || kl__stepper_pending(tr->stepper) >= KL__MAX_PENDING, &r, &eval, &st)) {
+    while (kl__stepper_result(
+        tr->stepper, wait || kl__stepper_pending(tr->stepper) >= KL__MAX_PENDING, &r, &eval, &st)) {
         if (st == KL_OK)
             st = take(tr, &r, eval);
         if (first == KL_OK)
@@ -204,9 +222,11 @@ static kl_status metrics(kl_trainer *tr, kl__totals *t, kl_metrics *out)
 {
     kl_status st = kl__trainer_collect(tr, true);
     if (out)
-        *out = (kl_metrics){.step = tr->steps, .samples = t->samples,
+        *out = (kl_metrics){.step = tr->steps,
+                            .samples = t->samples,
                             .loss = t->weight != 0 ? t->loss_sum / t->weight : (double)NAN,
-                            .accuracy = t->counted > 0 ? t->correct / t->counted : (double)NAN, .lr = tr->last_lr,
+                            .accuracy = t->counted > 0 ? t->correct / t->counted : (double)NAN,
+                            .lr = tr->last_lr,
                             .grad_norm = tr->train.grad_norm};
     double norm = tr->train.grad_norm;
     *t = (kl__totals){0};
@@ -216,12 +236,14 @@ static kl_status metrics(kl_trainer *tr, kl__totals *t, kl_metrics *out)
 
 kl_status kl_trainer_metrics(kl_trainer *tr, kl_metrics *out)
 {
-    return tr ? metrics(tr, &tr->train, out) : kl__fail(KL_E_ARG, "kl_trainer_metrics: trainer is NULL");
+    return tr ? metrics(tr, &tr->train, out)
+              : kl__fail(KL_E_ARG, "kl_trainer_metrics: trainer is NULL");
 }
 
 kl_status kl_trainer_eval_metrics(kl_trainer *tr, kl_metrics *out)
 {
-    return tr ? metrics(tr, &tr->eval, out) : kl__fail(KL_E_ARG, "kl_trainer_eval_metrics: trainer is NULL");
+    return tr ? metrics(tr, &tr->eval, out)
+              : kl__fail(KL_E_ARG, "kl_trainer_eval_metrics: trainer is NULL");
 }
 
 int64_t kl_trainer_steps(const kl_trainer *tr)
@@ -232,7 +254,8 @@ int64_t kl_trainer_steps(const kl_trainer *tr)
 kl_status kl_trainer_set_schedule(kl_trainer *tr, const kl_schedule *s)
 {
     if (!tr || !s)
-        return kl__fail(KL_E_ARG, "kl_trainer_set_schedule: %s is NULL", tr ? "schedule" : "trainer");
+        return kl__fail(KL_E_ARG, "kl_trainer_set_schedule: %s is NULL",
+                        tr ? "schedule" : "trainer");
     kl_schedule n = *s;
     if (n.lr == 0)
         n.lr = kl__optim_lr(tr->optim, &tr->attrs);
@@ -259,12 +282,16 @@ char *kl__trainer_optimizer(const kl_trainer *tr)
 {
     const kl__optim *o = &tr->attrs;
     kl__text t = {0};
-    kl__put(&t, "%s compat=%d decoupled=%d nesterov=%d centered=%d", tr->optim->name, (int)o->compat, o->decoupled,
-            o->nesterov, o->centered);
+    kl__put(&t, "%s compat=%d decoupled=%d nesterov=%d centered=%d", tr->optim->name,
+            (int)o->compat, o->decoupled, o->nesterov, o->centered);
     const struct {
         const char *name;
         float v;
-    } numbers[] = {{"momentum", o->momentum}, {"beta1", o->beta1}, {"beta2", o->beta2}, {"rho", o->rho}, {"eps", o->eps}};
+    } numbers[] = {{"momentum", o->momentum},
+                   {"beta1", o->beta1},
+                   {"beta2", o->beta2},
+                   {"rho", o->rho},
+                   {"eps", o->eps}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         kl__put(&t, " %s=", numbers[i].name);
         kl__put_float(&t, numbers[i].v);

@@ -30,7 +30,8 @@ static const kl__zoo_net *find(const char *name)
     }
     const char *near = name ? kl__nearest(name, names, n) : NULL;
     kl__fail(KL_E_ARG, "there is no architecture \"%s\"%s%s%s; there are %s", name ? name : "",
-             near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "", all.s ? all.s : "");
+             near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "",
+             all.s ? all.s : "");
     kl__text_free(&all);
     return NULL;
 }
@@ -63,11 +64,12 @@ kl_graph *kl_zoo_build(const char *name, const kl_shape *sample, int n_classes)
         kl__fail(KL_E_ARG, "%s: %d classes are not possible", name, n_classes);
         return NULL;
     }
-    kl__put(&t, "image = input(shape=[N,%lld,%lld,%lld])\n", (long long)sample->dim[0], (long long)sample->dim[1],
-            (long long)sample->dim[2]);
+    kl__put(&t, "image = input(shape=[N,%lld,%lld,%lld])\n", (long long)sample->dim[0],
+            (long long)sample->dim[1], (long long)sample->dim[2]);
     kl__put(&t, "label = input(shape=[N], dtype=i32)\n");
     put_body(&t, net->body, n_classes);
-    kl__put(&t, "loss = softmax_xent(%s, label)\noutput logits = %s\noutput loss = loss\n", net->logits, net->logits);
+    kl__put(&t, "loss = softmax_xent(%s, label)\noutput logits = %s\noutput loss = loss\n",
+            net->logits, net->logits);
     if (!t.failed)
         g = kl_graph_parse(t.s, name);
     if (!g)

@@ -1,8 +1,10 @@
-/* Every OpenCL call and every allocation made to fail, one run each: set-up, two steps, evaluation, save, load, destruction. A run
- * ends with an error that names the call, or with the result of a run without faults (a release that fails); nothing leaks, nothing hangs, and the checkpoint
- * that was on disk is whole.
+/* Every OpenCL call and every allocation made to fail, one run each: set-up, two steps, evaluation,
+ * save, load, destruction. A run ends with an error that names the call, or with the result of a
+ * run without faults (a release that fails); nothing leaks, nothing hangs, and the checkpoint that
+ * was on disk is whole.
  *
- * usage: faults null|real STRIDE [FIRST]: the null table or the device; every STRIDE-th point from FIRST on. */
+ * usage: faults null|real STRIDE [FIRST]: the null table or the device; every STRIDE-th point from
+ * FIRST on. */
 #include "sched/nets.h"
 #include "support/count_alloc.h"
 #include "support/fault_cl.h"
@@ -27,7 +29,9 @@ static kl_status play(char *error, size_t cap)
     kl_ctx *c = kl_ctx_create(&(kl_ctx_opts){.cache_dir = ""});
     kl_graph *g = c ? net_cnn(true) : NULL;
     kl_model *m = g ? kl_model_create(g, NULL) : NULL, *loaded = NULL;
-    kl_trainer *tr = m ? kl_trainer_create(m, &c, 1, "loss", "logits", &(kl_trainer_opts){.shards = 2, .allow_nan = true}) : NULL;
+    kl_trainer *tr = m ? kl_trainer_create(m, &c, 1, "loss", "logits",
+                                           &(kl_trainer_opts){.shards = 2, .allow_nan = true})
+                       : NULL;
     kl_status st = tr ? KL_OK : KL_E_DEVICE;
     for (int i = 0; st == KL_OK && i < 2; i++)
         st = kl_trainer_step(tr, batch.binds, 2);
@@ -53,7 +57,8 @@ static kl_status play(char *error, size_t cap)
     return st;
 }
 
-/** The checkpoint that a run wrote, to compare: a failure that nobody heard of must have changed nothing. */
+/** The checkpoint that a run wrote, to compare: a failure that nobody heard of must have changed
+ * nothing. */
 static struct {
     char bytes[1 << 16];
     size_t n;
@@ -89,7 +94,8 @@ static void check_kept(const char *what, uint64_t n)
 {
     kl_model *m = kl_model_load(kept);
     if (!m)
-        fail_msg("%s %llu: the checkpoint is gone: %s", what, (unsigned long long)n, kl_last_error());
+        fail_msg("%s %llu: the checkpoint is gone: %s", what, (unsigned long long)n,
+                 kl_last_error());
     kl_model_destroy(m);
 }
 
@@ -134,16 +140,18 @@ static void calls_fail(bool forever)
         if (!name)
             continue; /* a shorter run than the one counted */
         if (st == KL_OK && !as_reference())
-            fail_msg("call %llu, %s, failed, nobody said so, and the result differs", (unsigned long long)n, name);
+            fail_msg("call %llu, %s, failed, nobody said so, and the result differs",
+                     (unsigned long long)n, name);
         if (st != KL_OK && !forever && !strstr(error, name) && !strstr(error, "device"))
             fail_msg("call %llu, %s: \"%s\" does not name it", (unsigned long long)n, name, error);
         told += st != KL_OK;
         if (fault_cl_live() != 0)
-            fail_msg("call %llu, %s: %lld objects leak (%s)", (unsigned long long)n, name, (long long)fault_cl_live(), error);
+            fail_msg("call %llu, %s: %lld objects leak (%s)", (unsigned long long)n, name,
+                     (long long)fault_cl_live(), error);
         check_kept("call", n);
     }
-    print_message("%llu of %llu calls, %llu told\n", (unsigned long long)runs, (unsigned long long)total,
-                  (unsigned long long)told);
+    print_message("%llu of %llu calls, %llu told\n", (unsigned long long)runs,
+                  (unsigned long long)total, (unsigned long long)told);
     assert_true(told > 0);
 }
 
@@ -178,16 +186,18 @@ static void each_allocation_fails(void **state)
             bool failed = count_alloc_failed();
             int64_t live = count_alloc_live();
             count_alloc_fail_at(0, false);
-            if (failed && st == KL_OK && !as_reference()) /* the wording of an error that is handled may be lost */
-                fail_msg("allocation %llu failed, nobody said so, and the result differs", (unsigned long long)n);
+            if (failed && st == KL_OK &&
+                !as_reference()) /* the wording of an error that is handled may be lost */
+                fail_msg("allocation %llu failed, nobody said so, and the result differs",
+                         (unsigned long long)n);
             if (live != 0 || fault_cl_live() != 0)
-                fail_msg("allocation %llu: %lld blocks and %lld objects leak (%s)", (unsigned long long)n, (long long)live,
-                         (long long)fault_cl_live(), error);
+                fail_msg("allocation %llu: %lld blocks and %lld objects leak (%s)",
+                         (unsigned long long)n, (long long)live, (long long)fault_cl_live(), error);
             check_kept("allocation", n);
         }
     count_alloc_remove();
-    print_message("every %llu-th of %llu allocations, once and for ever\n", (unsigned long long)stride,
-                  (unsigned long long)total);
+    print_message("every %llu-th of %llu allocations, once and for ever\n",
+                  (unsigned long long)stride, (unsigned long long)total);
 }
 
 int main(int argc, char **argv)

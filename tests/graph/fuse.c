@@ -1,4 +1,5 @@
-/* Fusion: which applies become one, which must not, and that the numbers stay. Folding: constants are computed once. */
+/* Fusion: which applies become one, which must not, and that the numbers stay. Folding: constants
+ * are computed once. */
 #include "base/rng.h"
 #include "graph/graph.h"
 #include "ops/eltwise.h"
@@ -70,10 +71,12 @@ static void fuses_to(kl_graph *g, int fused, int left)
         fail_msg("%s", kl_last_error());
     well_formed(g);
     for (size_t i = 0; i < g->n_applies; i++)
-        n += !(g->applies[i]->op->flags & KL__OP_LEAF) && strcmp(g->applies[i]->op->name, "fused") != 0;
+        n += !(g->applies[i]->op->flags & KL__OP_LEAF) &&
+             strcmp(g->applies[i]->op->name, "fused") != 0;
     if (count(g, "fused") != fused || n != left) {
         char *s = kl_graph_print(g);
-        fail_msg("%d fused and %d others instead of %d and %d:\n%s", count(g, "fused"), n, fused, left, s);
+        fail_msg("%d fused and %d others instead of %d and %d:\n%s", count(g, "fused"), n, fused,
+                 left, s);
     }
 }
 
@@ -88,7 +91,8 @@ static void expect(const char *text, int fused, int left)
 
 static void chains_become_one(void **state)
 {
-    kl_graph *g = parsed(X "a = relu(x)\nb = mul(a, z)\nd = add(b, c)\ne = sigmoid(d)\noutput y = e\n");
+    kl_graph *g =
+        parsed(X "a = relu(x)\nb = mul(a, z)\nd = add(b, c)\ne = sigmoid(d)\noutput y = e\n");
     (void)state;
     kl_node *e = kl_graph_find(g, "e");
     fuses_to(g, 1, 0);
@@ -103,7 +107,8 @@ static void chains_become_one(void **state)
 static void diamonds_become_one(void **state)
 {
     (void)state;
-    expect(X "a = exp(x)\nb = neg(a)\nd = abs(a)\ne = mul(b, d)\nf = add(e, a)\noutput y = f\n", 1, 0);
+    expect(X "a = exp(x)\nb = neg(a)\nd = abs(a)\ne = mul(b, d)\nf = add(e, a)\noutput y = f\n", 1,
+           0);
 }
 
 static void a_value_that_others_read_is_stored(void **state)
@@ -111,7 +116,8 @@ static void a_value_that_others_read_is_stored(void **state)
     (void)state;
     expect(X "a = relu(x)\nb = neg(a)\noutput y = b\noutput a = a\n", 0, 2);
     expect(X "a = relu(x)\nb = neg(a)\nr = reduce_sum(a)\noutput y = b\noutput r = r\n", 0, 3);
-    expect(X "a = relu(x)\nb = neg(a)\nd = abs(b)\nr = reduce_sum(b)\noutput y = d\noutput r = r\n", 1, 2);
+    expect(X "a = relu(x)\nb = neg(a)\nd = abs(b)\nr = reduce_sum(b)\noutput y = d\noutput r = r\n",
+           1, 2);
     /* dead ends count as readers: pruning comes first */
     expect(X "a = relu(x)\nb = neg(a)\nd = abs(a)\noutput y = b\n", 0, 3);
 }
@@ -169,12 +175,14 @@ static void a_placed_value_is_stored(void **state)
 
 static void a_state_updates_value_is_stored(void **state)
 {
-    kl_graph *g = parsed("x = input(shape=[4])\np = param(shape=[4])\na = relu(x)\nb = neg(a)\noutput y = b\n");
+    kl_graph *g = parsed(
+        "x = input(shape=[4])\np = param(shape=[4])\na = relu(x)\nb = neg(a)\noutput y = b\n");
     (void)state;
     char attrs[256] = {0};
     assert_true(kl__op_running_update.attrs_bytes <= sizeof attrs);
     assert_int_equal(kl__graph_add_update(g, &kl__op_running_update, attrs, kl_graph_find(g, "p"),
-                                          kl_graph_find(g, "a")), KL_OK);
+                                          kl_graph_find(g, "a")),
+                     KL_OK);
     fuses_to(g, 0, 2);
     kl_graph_destroy(g);
 }
@@ -184,10 +192,12 @@ static void reads_do_not_move_past_writes(void **state)
 {
     (void)state;
     for (int k = 0; k < 3; k++) {
-        kl_graph *g = parsed("p = param(shape=[4])\nq = param(shape=[4])\nv = reshape(p, shape=[4])\n");
+        kl_graph *g =
+            parsed("p = param(shape=[4])\nq = param(shape=[4])\nv = reshape(p, shape=[4])\n");
         kl_node *p = kl_graph_find(g, "p"), *q = kl_graph_find(g, "q");
         kl_node *n = kl_neg(g, k == 1 ? kl_graph_find(g, "v") : p); /* also through a view */
-        kl_node *t = kl__apply_new(g, kl__op_find("tree_add"), "t", (kl_node *[]){k == 2 ? q : p, k == 2 ? p : q}, 2, NULL);
+        kl_node *t = kl__apply_new(g, kl__op_find("tree_add"), "t",
+                                   (kl_node *[]){k == 2 ? q : p, k == 2 ? p : q}, 2, NULL);
         assert_non_null(t);
         kl_output(g, "y", kl_abs(g, n));
         assert_int_equal(kl__graph_fuse(g), KL_OK);
@@ -196,15 +206,16 @@ static void reads_do_not_move_past_writes(void **state)
     }
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------- */
 static void write_span(kl__span at, const void *src, size_t bytes)
 {
     if (bytes && kl__lane_write(kl__ctx_lane(ctx, KL__COMPUTE), at, src, bytes, NULL) != KL_OK)
         fail_msg("%s", kl_last_error());
 }
 
-/** Fills inputs and parameters with the same numbers for the same names, and computes output `name`. Caller frees. */
-static float *computed(kl_graph *g, bool fuse, const char *name, size_t *n)
+/** Fills inputs and parameters with the same numbers for the same names, and computes all outputs,
+ * one after the other. Takes g over; caller frees. */
+static float *computed(kl_graph *g, bool fuse, size_t *n)
 {
     kl__mem *held[64];
     int n_held = 0;
@@ -230,11 +241,17 @@ static float *computed(kl_graph *g, bool fuse, const char *name, size_t *n)
     kl__plan *p = kl__plan_create(ctx, g, &(kl__plan_opts){.no_fuse = !fuse});
     if (!p || kl__plan_run(p, kl__ctx_lane(ctx, KL__COMPUTE)) != KL_OK)
         fail_msg("%s", kl_last_error());
-    const kl_node *y = kl_graph_output(p->graph, name);
-    *n = (size_t)kl_shape_count(y->desc.shape);
-    float *v = malloc((*n + 1) * sizeof *v);
-    if (kl__lane_read(kl__ctx_lane(ctx, KL__COMPUTE), y->place.span, v, *n * sizeof *v, NULL) != KL_OK)
-        fail_msg("%s", kl_last_error());
+    float *v = NULL;
+    *n = 0;
+    for (size_t i = 0; i < p->graph->n_outputs; i++) {
+        const kl_node *y = p->graph->outputs[i].node;
+        size_t m = (size_t)kl_shape_count(y->desc.shape);
+        v = realloc(v, (*n + m + 1) * sizeof *v);
+        if (kl__lane_read(kl__ctx_lane(ctx, KL__COMPUTE), y->place.span, v + *n, m * sizeof *v,
+                          NULL) != KL_OK)
+            fail_msg("%s", kl_last_error());
+        *n += m;
+    }
     kl__plan_destroy(p);
     while (n_held > 0)
         kl__mem_release(held[--n_held]);
@@ -242,17 +259,17 @@ static float *computed(kl_graph *g, bool fuse, const char *name, size_t *n)
 }
 
 /** The largest of them. */
-static double same_numbers(kl_graph *apart, kl_graph *together, const char *name)
+static double same_numbers(kl_graph *apart, kl_graph *together)
 {
     size_t n, m;
-    float *a = computed(apart, false, name, &n), *b = computed(together, true, name, &m);
+    float *a = computed(apart, false, &n), *b = computed(together, true, &m);
     double most = 0;
     assert_int_equal(n, m);
     for (size_t i = 0; i < n; i++)
         most = fmax(most, fabs((double)a[i]));
     for (size_t i = 0; i < n; i++)
         if (!(fabs((double)a[i] - (double)b[i]) <= 2e-6 * most) && !(isnan(a[i]) && isnan(b[i])))
-            fail_msg("%s[%zu]: %.9g apart, %.9g fused", name, i, (double)a[i], (double)b[i]);
+            fail_msg("element %zu: %.9g apart, %.9g fused", i, (double)a[i], (double)b[i]);
     free(a);
     free(b);
     return most;
@@ -269,7 +286,8 @@ static int below(int n)
 /** Random element-wise graph; values stay within a few units, so that rounding can be compared. */
 static kl_graph *random_graph(uint64_t seed)
 {
-    static const kl_shape shapes[] = {{4, {2, 3, 4, 37}}, {3, {3, 1, 1}}, {1, {37}}, {4, {2, 1, 4, 1}}, {0, {0}}};
+    static const kl_shape shapes[] = {
+        {4, {2, 3, 4, 37}}, {3, {3, 1, 1}}, {1, {37}}, {4, {2, 1, 4, 1}}, {0, {0}}};
     kl_graph *g = kl_graph_create();
     kl_node *v[64];
     int n = 0, n_out = 0;
@@ -326,28 +344,25 @@ static void random_graphs_give_the_same_numbers(void **state)
     int fused = 0;
     double sum = 0;
     (void)state;
-    for (uint64_t seed = 0; seed < 12; seed++) {
+    for (uint64_t seed = 0; seed < 8; seed++) {
         kl_graph *g = random_graph(seed);
         assert_int_equal(kl__graph_fuse(g), KL_OK);
         well_formed(g);
         fused += count(g, "fused");
         kl_graph_destroy(g);
-        for (int i = 0; i < 3; i++) {
-            char name[8];
-            snprintf(name, sizeof name, "y%d", i);
-            sum += same_numbers(random_graph(seed), random_graph(seed), name);
-        }
+        sum += same_numbers(random_graph(seed), random_graph(seed));
     }
-    assert_true(fused > 24 && sum > 1);
+    assert_true(fused > 16 && sum > 1);
 }
 
 static kl_graph *training_step(const char *gradient_of)
 {
-    kl_graph *g = parsed("image = input(shape=[N,3,10,10])\nlabel = input(shape=[N], dtype=i32)\n"
-                         "c1 = conv2d(image, filters=20, kernel=3, pad=same)\nb1 = batchnorm(c1)\nr1 = relu(b1)\n"
-                         "c2 = conv2d(r1, filters=20, kernel=3, pad=same)\nb2 = batchnorm(c2)\ns = add(b2, r1)\n"
-                         "r2 = elu(s)\nt = scale(r2, scale=0.5, shift=0.1)\np = maxpool2d(t, window=2)\n"
-                         "fc = dense(p, units=3)\nl = softmax_xent(fc, label)\noutput loss = l\n");
+    kl_graph *g = parsed(
+        "image = input(shape=[N,3,10,10])\nlabel = input(shape=[N], dtype=i32)\n"
+        "c1 = conv2d(image, filters=20, kernel=3, pad=same)\nb1 = batchnorm(c1)\nr1 = relu(b1)\n"
+        "c2 = conv2d(r1, filters=20, kernel=3, pad=same)\nb2 = batchnorm(c2)\ns = add(b2, r1)\n"
+        "r2 = elu(s)\nt = scale(r2, scale=0.5, shift=0.1)\np = maxpool2d(t, window=2)\n"
+        "fc = dense(p, units=3)\nl = softmax_xent(fc, label)\noutput loss = l\n");
     kl_graph *low = kl__graph_lower(g, 4, true, KL_F32, NULL, 0);
     static const float one = 1;
     kl_node *w = kl_graph_find(low, gradient_of), *dx = NULL;
@@ -368,16 +383,17 @@ static void a_training_step_gives_the_same_numbers(void **state)
     assert_int_equal(kl__graph_fuse(g), KL_OK);
     assert_true(count(g, "fused") >= 2);
     kl_graph_destroy(g);
-    assert_true(same_numbers(training_step("c1.weight"), training_step("c1.weight"), "d") > 0);
-    assert_true(same_numbers(training_step("b2.bias"), training_step("b2.bias"), "d") > 0);
-    assert_true(same_numbers(training_step("fc.weight"), training_step("fc.weight"), "loss") > 0);
+    assert_true(same_numbers(training_step("c1.weight"), training_step("c1.weight")) > 0);
+    assert_true(same_numbers(training_step("b2.bias"), training_step("b2.bias")) > 0);
 }
 
-/* ---- folding --------------------------------------------------------------------------------------------------- */
+/* ---- folding ----------------------------------------------------------------------------- */
 static void constants_are_computed_once(void **state)
 {
-    kl_graph *g = parsed("x = input(shape=[2,2])\na = constant(shape=[2,2], data=[1,2,3,4])\nb = constant(shape=[2], data=[10,20])\n"
-                         "s = add(a, b)\nv = reshape(s, shape=[4])\nq = square(v)\nr = reduce_sum(q)\nm = matmul(a, s)\n"
+    kl_graph *g = parsed("x = input(shape=[2,2])\na = constant(shape=[2,2], data=[1,2,3,4])\nb = "
+                         "constant(shape=[2], data=[10,20])\n"
+                         "s = add(a, b)\nv = reshape(s, shape=[4])\nq = square(v)\nr = "
+                         "reduce_sum(q)\nm = matmul(a, s)\n"
                          "y = mul(m, x)\nz = mul(y, r)\noutput z = z\noutput q = q\n");
     static const float square[] = {121, 484, 169, 576}, product[] = {37, 70, 85, 162};
     (void)state;
@@ -394,15 +410,18 @@ static void constants_are_computed_once(void **state)
     for (size_t i = 0; i < g->n_nodes; i++)
         assert_int_equal(g->nodes[i]->place.kind, KL__NOWHERE);
     size_t n;
-    float *z = computed(g, true, "z", &n);
-    assert_int_equal(n, 4);
+    float *z = computed(g, true, &n);
+    assert_int_equal(n, 8);
+    assert_true(z[4] == 121 && z[7] == 576);
     free(z);
 }
 
 static void what_changes_is_not_folded(void **state)
 {
-    kl_graph *g = parsed("a = constant(shape=[2,2], data=[1,2,3,4])\np = param(shape=[2,2])\nx = input(shape=[2,2])\n"
-                         "d = dropout(a)\ns = add(a, p)\nt = add(a, x)\noutput d = d\noutput s = s\noutput t = t\n");
+    kl_graph *g = parsed(
+        "a = constant(shape=[2,2], data=[1,2,3,4])\np = param(shape=[2,2])\nx = "
+        "input(shape=[2,2])\n"
+        "d = dropout(a)\ns = add(a, p)\nt = add(a, x)\noutput d = d\noutput s = s\noutput t = t\n");
     (void)state;
     kl_graph *low = kl__graph_lower(g, 2, true, KL_F32, NULL, 0);
     size_t before = low->n_applies;

@@ -1,5 +1,6 @@
-/* Random damage to the text form: thousands of mutants are either refused with a place, or are graphs that print and
- * read back. Meant to run under the address sanitizer as well. GRAPH_FUZZ=N sets the number of mutants. */
+/* Random damage to the text form: thousands of mutants are either refused with a place, or are
+ * graphs that print and read back. Meant to run under the address sanitizer as well. GRAPH_FUZZ=N
+ * sets the number of mutants. */
 #include "every_op.h"
 
 #include "base/rng.h"
@@ -22,11 +23,15 @@ static uint32_t below(uint32_t n)
 }
 
 static const char *const words[] = {
-    "0",    "-1",    "1",      "2147483647", "-2147483648", "9223372036854775807", "1e38", "nan",   "inf",  "-0",
-    "N",    "[",     "]",      "(",          ")",           ",",                   "=",    "\"",    "#",    "\n",
-    "x",    "v",     "c1",     "gm:1",       "output ",     "conv2d",              "relu", "[N,2]", "same", "\\x41",
-    "[0]",  "[0,0]", "-2",     "65536",      "kernel=",     "filters=0",           "[]",   "true",  "1000000007", ":1",
-    "c1.weight", "[N,100000,100000,100000]", "shape=", "axis=-1", "groups=3", "\r", "\xff", "data=", "dtype=u8",
+    "0",        "-1",      "1",          "2147483647", "-2147483648", "9223372036854775807",
+    "1e38",     "nan",     "inf",        "-0",         "N",           "[",
+    "]",        "(",       ")",          ",",          "=",           "\"",
+    "#",        "\n",      "x",          "v",          "c1",          "gm:1",
+    "output ",  "conv2d",  "relu",       "[N,2]",      "same",        "\\x41",
+    "[0]",      "[0,0]",   "-2",         "65536",      "kernel=",     "filters=0",
+    "[]",       "true",    "1000000007", ":1",         "c1.weight",   "[N,100000,100000,100000]",
+    "shape=",   "axis=-1", "groups=3",   "\r",         "\xff",        "data=",
+    "dtype=u8",
 };
 
 static size_t splice(char *s, size_t len, size_t at, size_t cut, const char *put, size_t n)
@@ -108,7 +113,8 @@ static void mutants_are_refused_or_survive(void **state)
         kl_graph *h = once ? kl_graph_parse(once, "print") : NULL;
         char *twice = h ? kl_graph_print(h) : NULL;
         if (!twice || strcmp(once, twice) != 0)
-            fail_msg("mutant %d does not survive: %s\n%s\n-> %s\n-> %s", i, kl_last_error(), s, once, twice);
+            fail_msg("mutant %d does not survive: %s\n%s\n-> %s\n-> %s", i, kl_last_error(), s,
+                     once, twice);
         char *dot = kl_graph_dot(g);
         assert_non_null(dot);
         kl_free(dot);

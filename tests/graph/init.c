@@ -30,8 +30,8 @@ static void normals_are_the_golden_ones(void **state)
     static const uint32_t golden[] = {0x3f3f2ca9, 0x3d04d9f5, 0x3f9534b0, 0x3f944c6c};
     (void)state;
     for (int cut = 0; cut < 2; cut++) {
-        float *v = filled((kl_init){.kind = cut ? KL_INIT_TRUNC_NORMAL : KL_INIT_NORMAL}, (kl_shape){1, {120}},
-                          "conv1.weight", 42);
+        float *v = filled((kl_init){.kind = cut ? KL_INIT_TRUNC_NORMAL : KL_INIT_NORMAL},
+                          (kl_shape){1, {120}}, "conv1.weight", 42);
         for (int i = 0; i < 4; i++)
             assert_int_equal(bits(v[i]), golden[i]);
         if (cut) { /* drawn anew until within 2 sigma */
@@ -48,7 +48,8 @@ static void normals_are_the_golden_ones(void **state)
 static void uniforms_are_words_scaled(void **state)
 {
     static const uint32_t words[] = {0xc19a9f39, 0x01c4bc4c, 0x4254391a, 0x1fe03119};
-    float *v = filled((kl_init){.kind = KL_INIT_UNIFORM, .a = -2, .b = 6}, (kl_shape){1, {4}}, "conv1.weight", 42);
+    float *v = filled((kl_init){.kind = KL_INIT_UNIFORM, .a = -2, .b = 6}, (kl_shape){1, {4}},
+                      "conv1.weight", 42);
     (void)state;
     for (int i = 0; i < 4; i++)
         assert_true(v[i] == (float)(-2 + 8 * ((double)(words[i] >> 8) / 16777216)));
@@ -58,8 +59,10 @@ static void uniforms_are_words_scaled(void **state)
 static void one_parameter_depends_on_nothing_else(void **state)
 {
     const kl_init init = {.kind = KL_INIT_NORMAL};
-    float *a = filled(init, (kl_shape){1, {8}}, "a", 1), *b = filled(init, (kl_shape){1, {8}}, "b", 1);
-    float *c = filled(init, (kl_shape){1, {8}}, "a", 2), *d = filled(init, (kl_shape){2, {2, 8}}, "a", 1);
+    float *a = filled(init, (kl_shape){1, {8}}, "a", 1),
+          *b = filled(init, (kl_shape){1, {8}}, "b", 1);
+    float *c = filled(init, (kl_shape){1, {8}}, "a", 2),
+          *d = filled(init, (kl_shape){2, {2, 8}}, "a", 1);
     (void)state;
     assert_memory_not_equal(a, b, 8 * sizeof *a);
     assert_memory_not_equal(a, c, 8 * sizeof *a);
@@ -88,7 +91,11 @@ static const expectation all[] = {
     {{.kind = KL_INIT_TORCH}, {4, {64, 16, 3, 3}}, 0, 0.04811252, 0.08333333},
     {{.kind = KL_INIT_TORCH}, {2, {100, 64}}, 0, 0.07216878, 0.125},
     {{.kind = KL_INIT_TORCH, .fan_in = 400}, {1, {8000}}, 0, 0.02886751, 0.05},
-    {{.kind = KL_INIT_GLOROT_UNIFORM, .fan_in = 100, .fan_out = 200}, {1, {8000}}, 0, 0.08164966, 0.14142136},
+    {{.kind = KL_INIT_GLOROT_UNIFORM, .fan_in = 100, .fan_out = 200},
+     {1, {8000}},
+     0,
+     0.08164966,
+     0.14142136},
     {{.kind = KL_INIT_NORMAL, .a = 3, .b = 0.5f}, {1, {8000}}, 3, 0.5, 0},
     {{.kind = KL_INIT_NORMAL}, {1, {8000}}, 0, 1, 0},
     {{.kind = KL_INIT_TRUNC_NORMAL, .b = 0.05f}, {1, {8000}}, 0, 0.04398128, 0.1},
@@ -110,7 +117,8 @@ static void distributions_have_their_moments(void **state)
             most = fmax(most, fabs(d));
         }
         double off = sum / (double)n, sigma = sqrt(square / (double)n);
-        if (fabs(off) > 4 * e->sigma / sqrt((double)n) || fabs(sigma / e->sigma - 1) > 4 / sqrt((double)n))
+        if (fabs(off) > 4 * e->sigma / sqrt((double)n) ||
+            fabs(sigma / e->sigma - 1) > 4 / sqrt((double)n))
             fail_msg("case %zu: mean off by %g, sigma %g, expected %g", k, off, sigma, e->sigma);
         if (e->bound > 0 && (most > e->bound * 1.0000001 || most < 0.97 * e->bound))
             fail_msg("case %zu: reaches %g, the bound is %g", k, most, e->bound);
@@ -125,8 +133,10 @@ static void constants(void **state)
         kl_shape shape;
         float value;
     } c[] = {
-        {{.kind = KL_INIT_ZEROS}, {2, {3, 4}}, 0},          {{.kind = KL_INIT_ONES}, {1, {12}}, 1},
-        {{.kind = KL_INIT_CONSTANT, .a = -2.5f}, {1, {9}}, -2.5f}, {{.kind = KL_INIT_DEFAULT}, {1, {9}}, 0},
+        {{.kind = KL_INIT_ZEROS}, {2, {3, 4}}, 0},
+        {{.kind = KL_INIT_ONES}, {1, {12}}, 1},
+        {{.kind = KL_INIT_CONSTANT, .a = -2.5f}, {1, {9}}, -2.5f},
+        {{.kind = KL_INIT_DEFAULT}, {1, {9}}, 0},
         {{.kind = KL_INIT_DEFAULT}, {0, {0}}, 0},
     };
     (void)state;

@@ -1,4 +1,5 @@
-/* Shapes are refused where they are built; lowering resolves batch, dtype and mode; pruning keeps what is needed. */
+/* Shapes are refused where they are built; lowering resolves batch, dtype and mode; pruning keeps
+ * what is needed. */
 #include "base/str.h"
 #include "graph/graph.h"
 
@@ -86,11 +87,14 @@ static void shapes_that_do_not_fit_are_named(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[512];
-        snprintf(text, sizeof text, "x = input(shape=[N,3,8,8])\nv = input(shape=[N,6])\nv2 = input(shape=[N,5])\n"
-                                    "y = input(shape=[N], dtype=i32)\n%s\n", bad[i].line);
+        snprintf(text, sizeof text,
+                 "x = input(shape=[N,3,8,8])\nv = input(shape=[N,6])\nv2 = input(shape=[N,5])\n"
+                 "y = input(shape=[N], dtype=i32)\n%s\n",
+                 bad[i].line);
         if (kl_graph_parse(text, NULL))
             fail_msg("not refused: %s", bad[i].line);
-        if (!strstr(kl_last_error(), bad[i].part) || !kl__starts(kl_last_error(), "line 5, column 1: "))
+        if (!strstr(kl_last_error(), bad[i].part) ||
+            !kl__starts(kl_last_error(), "line 5, column 1: "))
             fail_msg("%s: \"%s\" does not say \"%s\"", bad[i].line, kl_last_error(), bad[i].part);
     }
 }
@@ -111,10 +115,11 @@ static void the_first_error_stays(void **state)
 
 static void batch_and_dtype_are_resolved(void **state)
 {
-    kl_graph *g = parsed("x = input(shape=[N,3,8,8])\nk = constant(shape=[2], data=[0.1,-3])\n"
-                         "y = input(shape=[N], dtype=i32)\n"
-                         "c = conv2d(x, filters=4, kernel=3)\nf = dense(c, units=2)\ns = add(f, k)\n"
-                         "l = softmax_xent(s, y)\noutput s = s\noutput l = l\n");
+    kl_graph *g =
+        parsed("x = input(shape=[N,3,8,8])\nk = constant(shape=[2], data=[0.1,-3])\n"
+               "y = input(shape=[N], dtype=i32)\n"
+               "c = conv2d(x, filters=4, kernel=3)\nf = dense(c, units=2)\ns = add(f, k)\n"
+               "l = softmax_xent(s, y)\noutput s = s\noutput l = l\n");
     (void)state;
     for (int real = 0; real < 2; real++) {
         kl_graph *low = lowered(g, 5, true, real ? KL_F64 : KL_F32);
@@ -128,7 +133,8 @@ static void batch_and_dtype_are_resolved(void **state)
         assert_int_equal(kl_graph_find(low, "y")->desc.dtype, KL_I32);
         assert_int_equal(kl_graph_find(low, "x")->desc.shape.dim[0], 5);
         const kl__leaf *k = kl__leaf_of(kl_graph_find(low, "k"));
-        assert_true(real ? ((const double *)k->data)[0] == (double)0.1f : ((const float *)k->data)[0] == 0.1f);
+        assert_true(real ? ((const double *)k->data)[0] == (double)0.1f
+                         : ((const float *)k->data)[0] == 0.1f);
         assert_int_equal(k->bytes, real ? 16 : 8);
         kl_graph_destroy(low);
     }
@@ -137,7 +143,8 @@ static void batch_and_dtype_are_resolved(void **state)
 
 static void only_what_outputs_need_is_kept(void **state)
 {
-    kl_graph *g = parsed("x = input(shape=[N,4])\nz = input(shape=[N,4])\na = dense(x, units=3)\nb = dense(z, units=3)\n"
+    kl_graph *g = parsed("x = input(shape=[N,4])\nz = input(shape=[N,4])\na = dense(x, units=3)\nb "
+                         "= dense(z, units=3)\n"
                          "c = relu(a)\noutput a = a\noutput b = b\noutput c = c\n");
     static const char *const one[] = {"a"}, *const none[] = {"q"};
     (void)state;
@@ -156,7 +163,8 @@ static void only_what_outputs_need_is_kept(void **state)
 
 static void modes_have_their_forms(void **state)
 {
-    kl_graph *g = parsed("x = input(shape=[N,3,8,8])\nb = batchnorm(x)\nd = dropout(b)\nr = relu(d)\noutput r = r\n");
+    kl_graph *g = parsed("x = input(shape=[N,3,8,8])\nb = batchnorm(x)\nd = dropout(b)\nr = "
+                         "relu(d)\noutput r = r\n");
     (void)state;
     kl_graph *train = lowered(g, 2, true, KL_F32), *infer = lowered(g, 2, false, KL_F32);
     well_formed(train);
@@ -173,11 +181,14 @@ static void modes_have_their_forms(void **state)
     kl_graph_destroy(g);
 }
 
-/** What lowering a loss makes has generated names; the user's, which come later, are kept nevertheless. */
+/** What lowering a loss makes has generated names; the user's, which come later, are kept
+ * nevertheless. */
 static void generated_names_stay_clear_of_the_users(void **state)
 {
-    kl_graph *g = parsed("x = input(shape=[N,4])\nt = input(shape=[N,4])\nl = mse(x, t)\nsub_1 = relu(x)\n"
-                         "square_1 = neg(sub_1)\nreduce_sum_1 = square(square_1)\noutput l = l\noutput s = reduce_sum_1\n");
+    kl_graph *g =
+        parsed("x = input(shape=[N,4])\nt = input(shape=[N,4])\nl = mse(x, t)\nsub_1 = relu(x)\n"
+               "square_1 = neg(sub_1)\nreduce_sum_1 = square(square_1)\noutput l = l\noutput s = "
+               "reduce_sum_1\n");
     (void)state;
     kl_graph *low = lowered(g, 2, true, KL_F32);
     well_formed(low);
@@ -189,8 +200,9 @@ static void generated_names_stay_clear_of_the_users(void **state)
 
 static void pruning_keeps_state_and_drops_the_rest(void **state)
 {
-    kl_graph *g = parsed("x = input(shape=[N,4])\nz = input(shape=[N,4])\na = relu(x)\nb = neg(a)\nc = abs(z)\n"
-                         "p = param(shape=[2,4])\nq = param(shape=[2,4])\noutput a = a\n");
+    kl_graph *g = parsed(
+        "x = input(shape=[N,4])\nz = input(shape=[N,4])\na = relu(x)\nb = neg(a)\nc = abs(z)\n"
+        "p = param(shape=[2,4])\nq = param(shape=[2,4])\noutput a = a\n");
     kl_node *in[2] = {kl_graph_find(g, "p"), kl_graph_find(g, "q")};
     (void)state;
     assert_non_null(kl__apply_new(g, kl__op_find("tree_add"), "t", in, 2, NULL));
@@ -203,13 +215,14 @@ static void pruning_keeps_state_and_drops_the_rest(void **state)
     assert_null(kl_graph_find(g, "c"));
     assert_null(kl_graph_find(g, "z"));
     /* the graph can be built on, and freed names are free */
-    assert_non_null(kl__apply_new(g, kl__op_find("neg"), "b", (kl_node *[]){kl_graph_find(g, "a")}, 1, NULL));
+    assert_non_null(
+        kl__apply_new(g, kl__op_find("neg"), "b", (kl_node *[]){kl_graph_find(g, "a")}, 1, NULL));
     assert_non_null(kl_relu(g, kl_graph_find(g, "b")));
     well_formed(g);
     kl_graph_destroy(g);
 }
 
-/* ---- gradients, as expressions ------------------------------------------------------------------------------- */
+/* ---- gradients, as expressions ----------------------------------------------------------- */
 static void put_expr(kl__text *t, const kl_node *x)
 {
     if (x->by->op->flags & KL__OP_LEAF) {
@@ -270,7 +283,8 @@ static void gradients_of_many_inputs(void **state)
     (void)state;
     for (int i = 0; i < 17; i++)
         in[i] = kl_relu(g, x);
-    kl_node *y = kl_concat(g, in, 17, NULL), *dy = kl_input(g, "dy", KL_F32, (kl_shape){2, {3, 34}});
+    kl_node *y = kl_concat(g, in, 17, NULL),
+            *dy = kl_input(g, "dy", KL_F32, (kl_shape){2, {3, 34}});
     assert_int_equal(kl__graph_grad(g, y, dy, &x, 1, &dx), KL_OK);
     int n = 1; /* sums of 17 contributions */
     for (; !strcmp(dx->by->op->name, "add"); dx = dx->by->in[0])
@@ -283,7 +297,8 @@ static void gradients_of_many_inputs(void **state)
 /** Nothing is made for values that do not depend on the wanted ones. */
 static void gradients_are_taken_only_where_wanted(void **state)
 {
-    kl_graph *g = parsed("x = input(shape=[2,4])\nk = input(shape=[2,4])\ne = exp(k)\ny = mul(x, e)\n");
+    kl_graph *g =
+        parsed("x = input(shape=[2,4])\nk = input(shape=[2,4])\ne = exp(k)\ny = mul(x, e)\n");
     kl_node *x = kl_graph_find(g, "x"), *dx;
     kl_node *dy = kl_input(g, "dy", KL_F32, (kl_shape){2, {2, 4}});
     size_t before = g->n_applies;

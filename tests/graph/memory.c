@@ -1,5 +1,6 @@
-/* The memory plan against a simulation: thousands of random graphs of made-up ops are "run" on an arena in which every
- * byte carries the number of the value that was written there last. A value that is read must still be there. */
+/* The memory plan against a simulation: thousands of random graphs of made-up ops are "run" on an
+ * arena in which every byte carries the number of the value that was written there last. A value
+ * that is read must still be there. */
 #include "base/rng.h"
 #include "graph/graph.h"
 
@@ -11,7 +12,7 @@
 
 enum { ALIGN = 64, GRAIN = 16, MAX_VALUES = 400 };
 
-/* ---- made-up ops ------------------------------------------------------------------------------------------- */
+/* ---- made-up ops ------------------------------------------------------------------------- */
 typedef struct fake {
     kl_shape shape[3];
     kl__layout layout;
@@ -39,9 +40,14 @@ static size_t scratch_bytes(const kl__apply *a, const kl__caps *caps)
 }
 
 static const kl__variant variant = {.name = "fake", .scratch_bytes = scratch_bytes};
-#define FAKE(id, fl, al)                                                                                             \
-    static const kl__op id = {.name = #id, .max_in = -1, .n_out = 0, .flags = (fl), .attrs_bytes = sizeof(fake),     \
-                              .infer = infer, .aliases = (al)}
+#define FAKE(id, fl, al)                                                                           \
+    static const kl__op id = {.name = #id,                                                         \
+                              .max_in = -1,                                                        \
+                              .n_out = 0,                                                          \
+                              .flags = (fl),                                                       \
+                              .attrs_bytes = sizeof(fake),                                         \
+                              .infer = infer,                                                      \
+                              .aliases = (al)}
 FAKE(leaf, KL__OP_LEAF, NULL);
 FAKE(plain, 0, NULL);
 FAKE(elementwise, KL__OP_ELEMENTWISE, NULL);
@@ -49,7 +55,7 @@ FAKE(view, KL__OP_VIEW, NULL);
 FAKE(maybe, 0, aliases);
 FAKE(update, KL__OP_STATE, aliases);
 
-/* ---- random graphs ------------------------------------------------------------------------------------------- */
+/* ---- random graphs ----------------------------------------------------------------------- */
 static kl__rng rng;
 static uint64_t draws;
 
@@ -161,7 +167,8 @@ static kl_graph *random_graph(int n, char *elsewhere)
         add_random(g);
     for (size_t i = 0; i < g->n_nodes; i++) {
         kl_node *x = g->nodes[i];
-        if (!(x->by->op->flags & (KL__OP_VIEW | KL__OP_STATE)) && below(10) == 0) /* placed by the caller */
+        if (!(x->by->op->flags & (KL__OP_VIEW | KL__OP_STATE)) &&
+            below(10) == 0) /* placed by the caller */
             x->place = (kl__place){KL__AT_SPAN, {(kl__mem *)(void *)elsewhere, i * 8192}, 0};
     }
     for (int i = 0; i < 3; i++) {
@@ -172,11 +179,11 @@ static kl_graph *random_graph(int n, char *elsewhere)
     return g;
 }
 
-/* ---- the simulation --------------------------------------------------------------------------------------------- */
+/* ---- the simulation ---------------------------------------------------------------------- */
 typedef struct sim {
     const kl_graph *g;
     char *elsewhere;
-    uint32_t *cell;     /* who wrote this grain of the arena */
+    uint32_t *cell; /* who wrote this grain of the arena */
     size_t n_cells;
     uint32_t content[MAX_VALUES]; /* by node id: what reading it must find */
     uint32_t next;
@@ -236,8 +243,8 @@ static bool may_share(const kl__apply *a, int out, const kl_node *x)
     const kl_node *y = a->out[out];
     if (a->op->flags & (KL__OP_VIEW | KL__OP_STATE))
         return storage_of(x) == storage_of(y);
-    if (y->place.span.offset != x->place.span.offset || !kl__layout_equal(&x->desc.layout, &y->desc.layout) ||
-        bytes_of(x) != bytes_of(y))
+    if (y->place.span.offset != x->place.span.offset ||
+        !kl__layout_equal(&x->desc.layout, &y->desc.layout) || bytes_of(x) != bytes_of(y))
         return false;
     if (a->op->flags & KL__OP_ELEMENTWISE)
         return kl_shape_equal(x->desc.shape, y->desc.shape);
@@ -315,7 +322,8 @@ static void within_chunks(const kl_graph *g, const kl__memory_plan *plan)
         const kl_node *x = g->nodes[i];
         size_t n = bytes_of(x);
         if (in_arena(&x->place) && n)
-            assert_int_equal(x->place.span.offset / plan->chunk_bytes, (x->place.span.offset + n - 1) / plan->chunk_bytes);
+            assert_int_equal(x->place.span.offset / plan->chunk_bytes,
+                             (x->place.span.offset + n - 1) / plan->chunk_bytes);
     }
 }
 
@@ -414,8 +422,10 @@ static void what_no_buffer_can_hold_is_named(void **state)
 
 static void lifetimes_are_reported(void **state)
 {
-    kl_graph *g = kl_graph_parse("x = input(shape=[4])\na = relu(x)\nb = neg(a)\nc = add(a, b)\nd = abs(c)\n"
-                                 "output b = b\n", NULL);
+    kl_graph *g =
+        kl_graph_parse("x = input(shape=[4])\na = relu(x)\nb = neg(a)\nc = add(a, b)\nd = abs(c)\n"
+                       "output b = b\n",
+                       NULL);
     uint32_t first, last;
     (void)state;
     kl__graph_lifetime(g, kl_graph_find(g, "a"), &first, &last);

@@ -1,4 +1,5 @@
-/* The text form: what is printed is read back as the same graph, and what is wrong is said with its place. */
+/* The text form: what is printed is read back as the same graph, and what is wrong is said with its
+ * place. */
 #include "every_op.h"
 
 #include "base/rng.h"
@@ -133,8 +134,9 @@ static void defaults_are_left_out_and_zero_is_not_one(void **state)
 static void blanks_comments_and_line_ends(void **state)
 {
     (void)state;
-    expect_text(parsed("\r\n# nothing\n\n  x=input( shape = [ N , 4 ] )# here\r\n\ty = relu(x,)\n   #end"),
-                "x = input(shape=[N,4])\ny = relu(x)\n");
+    expect_text(
+        parsed("\r\n# nothing\n\n  x=input( shape = [ N , 4 ] )# here\r\n\ty = relu(x,)\n   #end"),
+        "x = input(shape=[N,4])\ny = relu(x)\n");
     expect_text(parsed(""), "");
 }
 
@@ -172,7 +174,8 @@ static void parameters_given_by_the_caller_are_inputs(void **state)
                 "b = conv2d(a, filters=2, kernel=1, stride=2, no_bias=true)\n");
 }
 
-/** Same name and shape as the op's own, but another start: not the parameter that the builder would make. */
+/** Same name and shape as the op's own, but another start: not the parameter that the builder would
+ * make. */
 static void a_parameter_that_only_looks_implicit(void **state)
 {
     (void)state;
@@ -201,7 +204,8 @@ static void a_parameter_used_before_its_op_keeps_its_line(void **state)
 {
     kl_graph *g = kl_graph_create();
     kl_node *x = kl_input(g, "x", KL_F32, (kl_shape){2, {KL_BATCH, 4}});
-    kl_node *w = kl_param(g, "d.weight", (kl_shape){2, {4, 4}}, (kl_init){.kind = KL_INIT_DEFAULT}, true);
+    kl_node *w =
+        kl_param(g, "d.weight", (kl_shape){2, {4, 4}}, (kl_init){.kind = KL_INIT_DEFAULT}, true);
     kl_node *first = kl_dense_with(g, x, w, NULL, &(kl_dense_opts){.name = "first"});
     kl_dense_with(g, first, w, NULL, &(kl_dense_opts){.name = "d"});
     (void)state;
@@ -213,14 +217,18 @@ static void a_parameter_used_before_its_op_keeps_its_line(void **state)
 
 static void programs_and_text_build_the_same(void **state)
 {
-    kl_graph *g = kl_graph_create(), *h = parsed("x = input(shape=[N,3,9,9])\n"
-                                                 "conv2d_1 = conv2d(x, filters=4, kernel=[3,1], stride=2, init=torch)\n"
-                                                 "bn = batchnorm(conv2d_1, compat=keras)\n"
-                                                 "relu_1 = relu(bn)\n"
-                                                 "p = avgpool2d(relu_1, window=2, pad=[1,0,0,0])\n");
+    kl_graph *g = kl_graph_create(),
+             *h = parsed("x = input(shape=[N,3,9,9])\n"
+                         "conv2d_1 = conv2d(x, filters=4, kernel=[3,1], stride=2, init=torch)\n"
+                         "bn = batchnorm(conv2d_1, compat=keras)\n"
+                         "relu_1 = relu(bn)\n"
+                         "p = avgpool2d(relu_1, window=2, pad=[1,0,0,0])\n");
     kl_node *x = kl_input(g, "x", KL_F32, (kl_shape){4, {KL_BATCH, 3, 9, 9}});
     (void)state;
-    x = kl_conv2d(g, x, &(kl_conv2d_opts){.filters = 4, .kernel = {3, 1}, .stride = {2}, .init = {.kind = KL_INIT_TORCH}});
+    x = kl_conv2d(
+        g, x,
+        &(kl_conv2d_opts){
+            .filters = 4, .kernel = {3, 1}, .stride = {2}, .init = {.kind = KL_INIT_TORCH}});
     x = kl_relu(g, kl_batchnorm(g, x, &(kl_batchnorm_opts){.compat = KL_KERAS, .name = "bn"}));
     kl_avgpool2d(g, x, &(kl_pool2d_opts){.window = {2}, .pad = {.top = 1}, .name = "p"});
     assert_int_equal(kl_graph_check(g), KL_OK);
@@ -248,7 +256,7 @@ static void initial_values_in_text(void **state)
                 "g = param()\n");
 }
 
-/* ---- constants ------------------------------------------------------------------------------------------- */
+/* ---- constants --------------------------------------------------------------------------- */
 static void constants_keep_every_bit(void **state)
 {
     static const int64_t counts[] = {0, 1, 3, 64, 65, 66, 67, 1000};
@@ -283,7 +291,7 @@ static void short_constants_are_readable(void **state)
                 "f = constant(shape=[0], data=[])\n");
 }
 
-/* ---- refusals ---------------------------------------------------------------------------------------------- */
+/* ---- refusals ---------------------------------------------------------------------------- */
 static void mistakes_are_named_with_their_place(void **state)
 {
     (void)state;
@@ -294,33 +302,42 @@ static void mistakes_are_named_with_their_place(void **state)
     refused(X "c = zzzzzzzzz(x)\n", "net.txt:2:5: there is no op \"zzzzzzzzz\"");
     refused("conv1 = input(shape=[N,3])\ny = relu(conv2)\n",
             "net.txt:2:10: there is no value \"conv2\" above; did you mean \"conv1\"?");
-    refused(X "c = conv2d(x, filters=4, kernel=3, filters=5)\n", "net.txt:2:36: filters is given twice");
+    refused(X "c = conv2d(x, filters=4, kernel=3, filters=5)\n",
+            "net.txt:2:36: filters is given twice");
     refused(X "c = conv2d(x, filters=four, kernel=3)\n",
             "net.txt:2:23: filters takes a whole number, \"four\" stands here");
     refused(X "c = conv2d(x, filters=99999999999, kernel=3)\n",
             "net.txt:2:23: filters=99999999999 is out of range");
     refused(X "c = conv2d(x, filters=4, kernel=3, pad=sane)\n",
-            "net.txt:2:40: pad takes same, same_lower, valid, a number or [top,left,bottom,right], \"sane\" stands here");
+            "net.txt:2:40: pad takes same, same_lower, valid, a number or [top,left,bottom,right], "
+            "\"sane\" stands here");
     refused(X "c = conv2d(x, filters=4, kernel=3, pad=[1,2])\n",
             "net.txt:2:40: pad takes four numbers [top,left,bottom,right], 2 given");
-    refused(X "c = conv2d(x, filters=4, kernel=3, stride=0)\n", "net.txt:2:43: stride must not be 0");
+    refused(X "c = conv2d(x, filters=4, kernel=3, stride=0)\n",
+            "net.txt:2:43: stride must not be 0");
     refused(X "c = conv2d(x, filters=4, kernel=3, init=he_norml)\n",
             "net.txt:2:41: init has no value \"he_norml\"; did you mean \"he_normal\"?");
     refused(X "c = conv2d(x, filters=4, kernel=3, init=uniform(1))\n",
             "net.txt:2:41: uniform takes 2 numbers, 1 given");
-    refused(X "c = conv2d(x, filters=4, kernel=3, init=zeros(1))\n", "net.txt:2:47: zeros takes 0 numbers");
-    refused(X "c = conv2d(x, filters=4, kernel=[3,3,3])\n", "net.txt:2:38: kernel takes at most 2 numbers");
-    refused(X "c = batchnorm(x, compat=pytorch)\n", "net.txt:2:25: compat has no value \"pytorch\"; did you mean \"torch\"?");
-    refused(X "c = batchnorm(x, no_scale=yes)\n", "net.txt:2:27: no_scale takes false, true, \"yes\" stands here");
+    refused(X "c = conv2d(x, filters=4, kernel=3, init=zeros(1))\n",
+            "net.txt:2:47: zeros takes 0 numbers");
+    refused(X "c = conv2d(x, filters=4, kernel=[3,3,3])\n",
+            "net.txt:2:38: kernel takes at most 2 numbers");
+    refused(X "c = batchnorm(x, compat=pytorch)\n",
+            "net.txt:2:25: compat has no value \"pytorch\"; did you mean \"torch\"?");
+    refused(X "c = batchnorm(x, no_scale=yes)\n",
+            "net.txt:2:27: no_scale takes false, true, \"yes\" stands here");
     refused(X "x = relu(x)\n", "net.txt:2:1: relu: the name \"x\" is taken");
     refused(X "y = relu(x, x)\n", "net.txt:2:5: relu takes 1 input, 2 given");
     refused(X "y = relu()\n", "net.txt:2:5: relu takes 1 input, 0 given");
     refused(X "y = concat()\n", "net.txt:2:5: concat takes at least 1 inputs, 0 given");
     refused(X "y = relu(x\n", "net.txt:2:11: ',' or ')' is expected, end of line stands here");
-    refused(X "y = relu(x) z\n", "net.txt:2:13: the end of the line is expected, \"z\" stands here");
+    refused(X "y = relu(x) z\n",
+            "net.txt:2:13: the end of the line is expected, \"z\" stands here");
     refused(X "y relu(x)\n", "net.txt:2:3: '=' is expected after the name, \"relu\" stands here");
     refused(X "output = \n", "net.txt:2:10: an op is expected, end of line stands here");
-    refused(X "output y\n", "net.txt:2:9: '=' is expected after the output's name, end of line stands here");
+    refused(X "output y\n",
+            "net.txt:2:9: '=' is expected after the output's name, end of line stands here");
     refused(X "output y = z\n", "net.txt:2:12: there is no value \"z\" above");
     refused(X "output y = x\noutput y = x\n", "net.txt:3:8: output \"y\": this name is taken");
     refused(X "y = relu_bwd(x, x)\n", "net.txt:2:5: op relu_bwd is made by Kiln's own passes only");
@@ -328,16 +345,22 @@ static void mistakes_are_named_with_their_place(void **state)
     refused(X "y = relu(\x80)\n", "net.txt:2:10: unexpected byte 0x80");
     refused(X "output \"y = x\n", "net.txt:2:8: this string has no end");
     refused("k = constant(shape=[3], data=[1,2])\n", "net.txt:1:30: 2 numbers; the shape has 3");
-    refused("k = constant(shape=[1], data=[1,2])\n", "net.txt:1:33: more than the 1 numbers that the shape has");
+    refused("k = constant(shape=[1], data=[1,2])\n",
+            "net.txt:1:33: more than the 1 numbers that the shape has");
     refused("k = constant(shape=[1], dtype=u8, data=[256])\n", "net.txt:1:41: 256 is no u8 number");
     refused("k = constant(shape=[1])\n", "net.txt:1:1: constant \"k\": data is missing");
-    refused("k = constant(shape=[1], data=\"AAAA*AA=\")\n", "net.txt:1:30: this is not base64 of 4 bytes");
-    refused("k = constant(shape=[1000000000000], data=[1])\n",
-            "net.txt:1:42: data for 1000000000000 numbers of 4 bytes are expected, there are fewer");
-    refused("p = param(shape=[N,2])\n", "net.txt:1:1: param \"p\": its shape must be known and fit in memory");
+    refused("k = constant(shape=[1], data=\"AAAA*AA=\")\n",
+            "net.txt:1:30: this is not base64 of 4 bytes");
+    refused(
+        "k = constant(shape=[1000000000000], data=[1])\n",
+        "net.txt:1:42: data for 1000000000000 numbers of 4 bytes are expected, there are fewer");
+    refused("p = param(shape=[N,2])\n",
+            "net.txt:1:1: param \"p\": its shape must be known and fit in memory");
 #undef X
     assert_null(kl_graph_parse("y", NULL));
-    assert_string_equal(kl_last_error(), "line 1, column 2: '=' is expected after the name, end of text stands here");
+    assert_string_equal(
+        kl_last_error(),
+        "line 1, column 2: '=' is expected after the name, end of text stands here");
     assert_null(kl_graph_parse(NULL, NULL));
 }
 
@@ -345,7 +368,8 @@ static void mistakes_are_named_with_their_place(void **state)
 static void errors_of_builders_have_a_place(void **state)
 {
     (void)state;
-    assert_null(kl_graph_parse("x = input(shape=[N,3])\nc = conv2d(x, filters=4, kernel=3)\n", "net.txt"));
+    assert_null(
+        kl_graph_parse("x = input(shape=[N,3])\nc = conv2d(x, filters=4, kernel=3)\n", "net.txt"));
     assert_true(kl__starts(kl_last_error(), "net.txt:2:1: conv2d \"c\": "));
 }
 
@@ -418,10 +442,12 @@ static void lowered_graphs_print_in_full(void **state)
 static void dot_names_ops_and_shapes(void **state)
 {
     (void)state;
-    kl_graph *g = parsed("x = input(shape=[N,3,8,8])\nc = conv2d(x, filters=4, kernel=3)\noutput \"a\\\"b\" = c\n");
+    kl_graph *g = parsed(
+        "x = input(shape=[N,3,8,8])\nc = conv2d(x, filters=4, kernel=3)\noutput \"a\\\"b\" = c\n");
     char *s = kl_graph_dot(g);
     assert_true(kl__starts(s, "digraph kiln {"));
-    assert_non_null(strstr(s, "label=\"c\\nconv2d(filters=4, kernel=3)\\nc.weight [4,3,3,3]\\nc.bias [4]\""));
+    assert_non_null(
+        strstr(s, "label=\"c\\nconv2d(filters=4, kernel=3)\\nc.weight [4,3,3,3]\\nc.bias [4]\""));
     assert_non_null(strstr(s, "-> n3 [label=\"[N,3,8,8]\"]"));
     assert_non_null(strstr(s, "label=\"a\\\"b\""));
     kl_free(s);

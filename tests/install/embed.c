@@ -1,4 +1,5 @@
-/* A host program's view of Kiln: twenty lines that learn which of two numbers is the larger. C99 and C++11. */
+/* A host program's view of Kiln: twenty lines that learn which of two numbers is the larger. C99
+ * and C++11. */
 #include <kiln/kiln.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,8 +50,8 @@ int main(void)
     if (st)
         fprintf(stderr, "%s: %s\n", kl_status_name(st), kl_last_error());
     else
-        printf("Kiln %s: loss %.3f, then %.3f; accuracy %.3f\n", kl_version(), first.loss, last.loss,
-               last.accuracy);
+        printf("Kiln %s: loss %.3f, then %.3f; accuracy %.3f\n", kl_version(), first.loss,
+               last.loss, last.accuracy);
     kl_trainer_destroy(tr);
     kl_model_destroy(m);
     kl_graph_destroy(g);

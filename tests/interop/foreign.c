@@ -1,4 +1,5 @@
-/* Inside somebody else's OpenCL: their context, their queue (in order or not), their buffers, their events. */
+/* Inside somebody else's OpenCL: their context, their queue (in order or not), their buffers, their
+ * events. */
 #include "device/opencl.h"
 #include "support/fault_cl.h"
 
@@ -22,8 +23,9 @@ typedef struct host {
 
 static void open_host(host *h, cl_command_queue_properties props)
 {
-    static const char *src = "kernel void twice(global float *x, int spin) { int i = get_global_id(0); float s = 0;"
-                             "for (int k = 0; k < spin; k++) s = fma(s, 0.5f, x[i]); x[i] = x[i] * 2 + 0 * s; }";
+    static const char *src =
+        "kernel void twice(global float *x, int spin) { int i = get_global_id(0); float s = 0;"
+        "for (int k = 0; k < spin; k++) s = fma(s, 0.5f, x[i]); x[i] = x[i] * 2 + 0 * s; }";
     cl_int e = 0;
     cl_platform_id p;
     kl_device_info info;
@@ -32,7 +34,9 @@ static void open_host(host *h, cl_command_queue_properties props)
     if (!c)
         fail_msg("%s", kl_last_error());
     assert_int_equal(kl_ctx_info(c, &info), KL_OK);
-    assert_int_equal(cl->clGetContextInfo(kl_ctx_cl_context(c), CL_CONTEXT_DEVICES, sizeof h->device, &h->device, &n), 0);
+    assert_int_equal(cl->clGetContextInfo(kl_ctx_cl_context(c), CL_CONTEXT_DEVICES,
+                                          sizeof h->device, &h->device, &n),
+                     0);
     assert_int_equal(cl->clGetDeviceInfo(h->device, CL_DEVICE_PLATFORM, sizeof p, &p, NULL), 0);
     kl_ctx_destroy(c);
     h->context = cl->clCreateContext(NULL, 1, &h->device, NULL, NULL, &e);
@@ -55,7 +59,8 @@ static void close_host(host *h)
 
 static kl_model *sum_model(void)
 {
-    kl_graph *g = kl_graph_parse("x = input(shape=[N,6])\ny = dense(x, units=3)\noutput y = y\n", "net");
+    kl_graph *g =
+        kl_graph_parse("x = input(shape=[N,6])\ny = dense(x, units=3)\noutput y = y\n", "net");
     if (!g)
         fail_msg("%s", kl_last_error());
     kl_model *m = kl_model_create(g, NULL);
@@ -78,7 +83,8 @@ static void expect(const float *x, float *y)
         }
 }
 
-/* The host's kernel makes the input, Kiln computes after its event, the host reads after Kiln's: in one buffer, at offsets. */
+/* The host's kernel makes the input, Kiln computes after its event, the host reads after Kiln's: in
+ * one buffer, at offsets. */
 static void chained(cl_command_queue_properties props)
 {
     host h;
@@ -88,9 +94,11 @@ static void chained(cl_command_queue_properties props)
     for (int i = 0; i < 24; i++)
         all[IN / 4 + i] = (float)(i % 7);
     cl_int e;
-    cl_mem in = cl->clCreateBuffer(h.context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, SPACE, all, &e);
+    cl_mem in =
+        cl->clCreateBuffer(h.context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, SPACE, all, &e);
     assert_int_equal(e, 0);
-    cl_mem out = cl->clCreateBuffer(h.context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, SPACE, all, &e);
+    cl_mem out =
+        cl->clCreateBuffer(h.context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, SPACE, all, &e);
     kl_ctx *c = kl_ctx_from_cl(h.context, h.device, h.queue, NULL);
     if (!c)
         fail_msg("%s", kl_last_error());
@@ -109,11 +117,14 @@ static void chained(cl_command_queue_properties props)
         int spin = 20000;
         cl->clSetKernelArg(h.twice, 0, sizeof in, &in);
         cl->clSetKernelArg(h.twice, 1, sizeof spin, &spin);
-        assert_int_equal(cl->clEnqueueNDRangeKernel(h.queue, h.twice, 1, NULL, &global, NULL, 0, NULL, &made), 0);
+        assert_int_equal(
+            cl->clEnqueueNDRangeKernel(h.queue, h.twice, 1, NULL, &global, NULL, 0, NULL, &made),
+            0);
         if (kl_model_enqueue(m, c, binds, 2, 1, &made, &done) != KL_OK)
             fail_msg("%s", kl_last_error());
         float got[SPACE / 4];
-        assert_int_equal(cl->clEnqueueReadBuffer(h.queue, out, CL_TRUE, 0, SPACE, got, 1, &done, NULL), 0);
+        assert_int_equal(
+            cl->clEnqueueReadBuffer(h.queue, out, CL_TRUE, 0, SPACE, got, 1, &done, NULL), 0);
         for (int i = 0; i < 24; i++)
             all[IN / 4 + i] *= 2;
         expect(all + IN / 4, want);
@@ -124,6 +135,14 @@ static void chained(cl_command_queue_properties props)
         cl->clReleaseEvent(made);
         cl->clReleaseEvent(done);
     }
+    kl_queue *q = kl_queue_create(&c, 1); /* a ticket's event is one the host can wait for, too */
+    kl_ticket *ticket = NULL;
+    assert_int_equal(kl_queue_submit(q, &(kl_pass){m, binds, 2}, &ticket), KL_OK);
+    cl_event end = kl_ticket_cl_event(ticket);
+    assert_int_equal(cl->clWaitForEvents(1, &end), 0);
+    assert_true(kl_ticket_done(ticket));
+    kl_ticket_release(ticket);
+    kl_queue_destroy(q);
     kl_model_destroy(m);
     kl_tensor_release(x);
     kl_tensor_release(y);
@@ -145,7 +164,8 @@ static void in_an_unordered_queue(void **state)
     chained(CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE);
 }
 
-/* Training from tensors in the caller's queue: it learns, and clFinish is never called behind the caller's back. */
+/* Training from tensors in the caller's queue: it learns, and clFinish is never called behind the
+ * caller's back. */
 static void training_never_finishes_the_queue(void **state)
 {
     (void)state;
@@ -156,15 +176,19 @@ static void training_never_finishes_the_queue(void **state)
     open_host(&h, 0);
     kl_ctx *c = kl_ctx_from_cl(h.context, h.device, h.queue, NULL);
     assert_non_null(c);
-    kl_graph *g = kl_graph_parse("x = input(shape=[N,6])\nt = input(shape=[N,3])\ny = dense(x, units=3)\nl = mse(y, t)\n"
-                                 "output loss = l\n", "net");
+    kl_graph *g = kl_graph_parse(
+        "x = input(shape=[N,6])\nt = input(shape=[N,3])\ny = dense(x, units=3)\nl = mse(y, t)\n"
+        "output loss = l\n",
+        "net");
     kl_model *m = kl_model_create(g, NULL);
     kl_graph_destroy(g);
     if (!m)
         fail_msg("%s", kl_last_error());
-    kl_trainer *tr = kl_trainer_create(m, &c, 1, "loss", NULL,
-                                       &(kl_trainer_opts){.optim = {.kind = KL_SGD}, .schedule = {.lr = 0.05}});
-    kl_tensor *x = kl_tensor_create(c, KL_F32, (kl_shape){2, {4, 6}}), *t = kl_tensor_create(c, KL_F32, (kl_shape){2, {4, 3}});
+    kl_trainer *tr =
+        kl_trainer_create(m, &c, 1, "loss", NULL,
+                          &(kl_trainer_opts){.optim = {.kind = KL_SGD}, .schedule = {.lr = 0.05}});
+    kl_tensor *x = kl_tensor_create(c, KL_F32, (kl_shape){2, {4, 6}}),
+              *t = kl_tensor_create(c, KL_F32, (kl_shape){2, {4, 3}});
     float vx[24], vt[12];
     for (int i = 0; i < 24; i++)
         vx[i] = (float)(i % 5) / 5;

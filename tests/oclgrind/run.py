@@ -118,7 +118,7 @@ def main():
         jobs = []
         for width, names in widths.items():
             chosen = rest or names or cases
-            jobs += [pool.submit(run_case, kernels, n, width) for n in sorted(chosen, key=lambda n: not n.startswith('step'))]
+            jobs += [pool.submit(run_case, kernels, n, width) for n in sorted(chosen, key=lambda n: not n.startswith(('step', 'dense_long')))]
         if not rest:
             jobs += [pool.submit(run_planted, planted, os.path.join(root, 'tests', 'oclgrind'), n) for n in PLANTED]
         for job in jobs:

@@ -32,8 +32,9 @@ static rig_case make(kl_shape x)
 
 static void sums_are_exact(void **state)
 {
-    static const kl_shape shapes[] = {{2, {3, 1}}, {2, {5, 17}}, {2, {64, 128}}, {3, {2, 3, 33}}, {4, {2, 5, 7, 7}},
-                                      {4, {1, 3, 1, 1}}, {4, {3, 16, 9, 15}}, {5, {2, 3, 2, 2, 2}}, {4, {0, 3, 2, 2}}};
+    static const kl_shape shapes[] = {{2, {3, 1}},         {2, {5, 17}},         {2, {64, 128}},
+                                      {3, {2, 3, 33}},     {4, {2, 5, 7, 7}},    {4, {1, 3, 1, 1}},
+                                      {4, {3, 16, 9, 15}}, {5, {2, 3, 2, 2, 2}}, {4, {0, 3, 2, 2}}};
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         rig_case c = make(shapes[i]);

@@ -1,4 +1,5 @@
-/* dense: forward with and without bias, both gradients as ops, parameters that the builder makes. */
+/* dense: forward with and without bias, both gradients as ops, parameters that the builder makes.
+ */
 #include "rig.h"
 
 #include "ops/matmul.h"
@@ -11,7 +12,8 @@
 
 static void fwd(const kl__apply *a, const double *const *in, double *const *out)
 {
-    int64_t n = a->out[0]->desc.shape.dim[0], u = a->out[0]->desc.shape.dim[1], k = a->in[1]->desc.shape.dim[1];
+    int64_t n = a->out[0]->desc.shape.dim[0], u = a->out[0]->desc.shape.dim[1],
+            k = a->in[1]->desc.shape.dim[1];
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < u; j++) {
             double s = a->n_in > 2 ? in[2][j] : 0;
@@ -23,7 +25,8 @@ static void fwd(const kl__apply *a, const double *const *in, double *const *out)
 
 static void bwd_data(const kl__apply *a, const double *const *in, double *const *out)
 {
-    int64_t n = a->in[0]->desc.shape.dim[0], u = a->in[0]->desc.shape.dim[1], k = a->in[1]->desc.shape.dim[1];
+    int64_t n = a->in[0]->desc.shape.dim[0], u = a->in[0]->desc.shape.dim[1],
+            k = a->in[1]->desc.shape.dim[1];
     for (int64_t i = 0; i < n; i++)
         for (int64_t l = 0; l < k; l++) {
             double s = 0;
@@ -35,7 +38,8 @@ static void bwd_data(const kl__apply *a, const double *const *in, double *const 
 
 static void bwd_weights(const kl__apply *a, const double *const *in, double *const *out)
 {
-    int64_t n = a->in[0]->desc.shape.dim[0], u = a->in[0]->desc.shape.dim[1], k = a->out[0]->desc.shape.dim[1];
+    int64_t n = a->in[0]->desc.shape.dim[0], u = a->in[0]->desc.shape.dim[1],
+            k = a->out[0]->desc.shape.dim[1];
     for (int64_t j = 0; j < u; j++)
         for (int64_t l = 0; l < k; l++) {
             double s = 0;
@@ -51,8 +55,8 @@ typedef struct size {
 } size;
 /* A classifier, tails, a batch of one, images, a long sum that is split. */
 static const size sizes[] = {
-    {{2, {64, 100}}, 10}, {{2, {7, 33}}, 17}, {{2, {1, 1500}}, 10}, {{4, {5, 3, 4, 6}}, 31}, {{2, {3, 1}}, 1},
-    {{4, {33, 8, 5, 5}}, 65}, {{2, {200, 210}}, 220},
+    {{2, {64, 100}}, 10}, {{2, {7, 33}}, 17},       {{2, {1, 1500}}, 10},   {{4, {5, 3, 4, 6}}, 31},
+    {{2, {3, 1}}, 1},     {{4, {33, 8, 5, 5}}, 65}, {{2, {200, 210}}, 220},
 };
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 
@@ -82,9 +86,13 @@ static void forward_is_exact(void **state)
     for (int i = 0; i < N_SIZES; i++)
         for (int bias = 0; bias < 2; bias++) {
             kl_dense_opts o = {.units = sizes[i].units, .no_bias = !bias};
-            rig_case c = {.name = bias ? "dense" : "dense without bias", .op = &kl__op_dense, .attrs = &o, .ref = fwd,
+            rig_case c = {.name = bias ? "dense" : "dense without bias",
+                          .op = &kl__op_dense,
+                          .attrs = &o,
+                          .ref = fwd,
                           .n_in = 2 + bias,
-                          .in = {integers(sizes[i].x), integers(mat(o.units, features(sizes[i].x))), integers(vec(o.units))}};
+                          .in = {integers(sizes[i].x), integers(mat(o.units, features(sizes[i].x))),
+                                 integers(vec(o.units))}};
             rig_run(&c);
         }
 }
@@ -95,10 +103,17 @@ static void gradients_as_ops_are_exact(void **state)
     for (int i = 0; i < N_SIZES; i++) {
         kl__dense_shape s = {.shape = sizes[i].x};
         int64_t n = sizes[i].x.dim[0], u = sizes[i].units;
-        rig_case c = {.name = "dense by x", .op = &kl__op_dense_bwd_data, .attrs = &s, .ref = bwd_data, .n_in = 2,
+        rig_case c = {.name = "dense by x",
+                      .op = &kl__op_dense_bwd_data,
+                      .attrs = &s,
+                      .ref = bwd_data,
+                      .n_in = 2,
                       .in = {integers(mat(n, u)), integers(mat(u, features(s.shape)))}};
         rig_run(&c);
-        c = (rig_case){.name = "dense by w", .op = &kl__op_dense_bwd_weights, .ref = bwd_weights, .n_in = 2,
+        c = (rig_case){.name = "dense by w",
+                       .op = &kl__op_dense_bwd_weights,
+                       .ref = bwd_weights,
+                       .n_in = 2,
                        .in = {integers(mat(n, u)), integers(s.shape)}};
         rig_run(&c);
     }
@@ -117,8 +132,10 @@ static void no_features_give_the_bias(void **state)
 static void gradients_agree_with_differences(void **state)
 {
     kl_dense_opts o = {.units = 5};
-    rig_input x = {.shape = {4, {3, 2, 2, 3}}}, w = {.shape = {2, {5, 12}}}, b = {.shape = {1, {5}}};
-    rig_case c = {.name = "dense", .op = &kl__op_dense, .attrs = &o, .ref = fwd, .n_in = 3, .in = {x, w, b}};
+    rig_input x = {.shape = {4, {3, 2, 2, 3}}}, w = {.shape = {2, {5, 12}}},
+              b = {.shape = {1, {5}}};
+    rig_case c = {
+        .name = "dense", .op = &kl__op_dense, .attrs = &o, .ref = fwd, .n_in = 3, .in = {x, w, b}};
     (void)state;
     rig_grad(&c);
     o.no_bias = true;

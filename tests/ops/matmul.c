@@ -1,4 +1,5 @@
-/* matmul: every variant against sums in double, all transpositions, tails of every tile, splits of K. */
+/* matmul: every variant against sums in double, all transpositions, tails of every tile, splits of
+ * K. */
 #include "rig.h"
 
 #include "sched/plan.h"
@@ -33,27 +34,37 @@ static kl_shape matrix(int64_t batch, int64_t r, int64_t c)
     return batch ? (kl_shape){3, {batch, r, c}} : (kl_shape){2, {r, c}};
 }
 
-static rig_case make(int64_t batch, int64_t m, int64_t n, int64_t k, const kl_matmul_opts *o, rig_fill fill)
+static rig_case make(int64_t batch, int64_t m, int64_t n, int64_t k, const kl_matmul_opts *o,
+                     rig_fill fill)
 {
     static char name[96];
-    snprintf(name, sizeof name, "matmul %dx%dx%d%s%s batch %d", (int)m, (int)n, (int)k, o->ta ? " ta" : "",
-             o->tb ? " tb" : "", (int)batch);
+    snprintf(name, sizeof name, "matmul %dx%dx%d%s%s batch %d", (int)m, (int)n, (int)k,
+             o->ta ? " ta" : "", o->tb ? " tb" : "", (int)batch);
     rig_case c = {.name = name, .op = &kl__op_matmul, .attrs = o, .n_in = 2, .ref = ref,
                   .tol = {fill == RIG_INTEGER ? RIG_EXACT : RIG_ANCHORED, (double)k}};
-    c.in[0] = (rig_input){.shape = o->ta ? matrix(batch, k, m) : matrix(batch, m, k), .fill = fill, .lo = -4, .hi = 4};
-    c.in[1] = (rig_input){.shape = o->tb ? matrix(batch, n, k) : matrix(batch, k, n), .fill = fill, .lo = -4, .hi = 4};
+    c.in[0] = (rig_input){.shape = o->ta ? matrix(batch, k, m) : matrix(batch, m, k),
+                          .fill = fill,
+                          .lo = -4,
+                          .hi = 4};
+    c.in[1] = (rig_input){.shape = o->tb ? matrix(batch, n, k) : matrix(batch, k, n),
+                          .fill = fill,
+                          .lo = -4,
+                          .hi = 4};
     if (fill != RIG_INTEGER)
         c.in[0].hi = c.in[1].hi = 1;
     return c;
 }
 
-static const kl_matmul_opts forms[4] = {{.ta = false}, {.tb = true}, {.ta = true}, {.ta = true, .tb = true}};
+static const kl_matmul_opts forms[4] = {
+    {.ta = false}, {.tb = true}, {.ta = true}, {.ta = true, .tb = true}};
 
-/* Sizes around the edges of the 4, 8, 16, 32 and 64 tiles; sums of small integers are exact in any order. */
+/* Sizes around the edges of the 4, 8, 16, 32 and 64 tiles; sums of small integers are exact in any
+ * order. */
 static void tails_are_exact(void **state)
 {
-    static const int sizes[][3] = {{1, 1, 1}, {1, 17, 31}, {3, 7, 15}, {4, 4, 16}, {7, 33, 16}, {8, 32, 64}, {9, 16, 33},
-                                   {15, 31, 1}, {16, 15, 3}, {17, 65, 7}, {31, 3, 17}, {33, 1, 48}, {64, 64, 65}, {65, 47, 20}};
+    static const int sizes[][3] = {{1, 1, 1},   {1, 17, 31}, {3, 7, 15},   {4, 4, 16},  {7, 33, 16},
+                                   {8, 32, 64}, {9, 16, 33}, {15, 31, 1},  {16, 15, 3}, {17, 65, 7},
+                                   {31, 3, 17}, {33, 1, 48}, {64, 64, 65}, {65, 47, 20}};
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int f = 0; f < 4; f++) {
@@ -69,7 +80,8 @@ static void blocks_are_exact(void **state)
     for (int f = 0; f < 4; f++) {
         rig_case c = make(0, 201, 267, 600, &forms[f], RIG_INTEGER);
         rig_run(&c);
-        c = make(0, 513, 470, 18, &forms[f], RIG_INTEGER); /* enough tiles for the larger ones of coop */
+        /* enough tiles for the larger ones of coop */
+        c = make(0, 513, 470, 18, &forms[f], RIG_INTEGER);
         rig_run(&c);
     }
 }
@@ -162,7 +174,8 @@ static void shapes_that_do_not_fit_are_named(void **state)
 }
 
 /* Runs the graph of one product with inputs of small integers; y receives the result. */
-static void run_forced(kl_ctx *ctx, const kl_matmul_opts *o, int64_t batch, const char *force, float *y, size_t n)
+static void run_forced(kl_ctx *ctx, const kl_matmul_opts *o, int64_t batch, const char *force,
+                       float *y, size_t n)
 {
     const int64_t m = 37, k = 70, cols = 50;
     kl_shape shape[2] = {o->ta ? matrix(batch, k, m) : matrix(batch, m, k),
@@ -180,24 +193,28 @@ static void run_forced(kl_ctx *ctx, const kl_matmul_opts *o, int64_t batch, cons
         for (size_t j = 0; j < count; j++)
             v[j] = (float)((int)((j * 2654435761u + (unsigned)i) >> 7 & 15) - 8);
         mem[i] = kl__mem_create(ctx, count * sizeof *v);
-        assert_int_equal(kl__lane_write(lane, (kl__span){mem[i], 0}, v, count * sizeof *v, NULL), KL_OK);
+        assert_int_equal(kl__lane_write(lane, (kl__span){mem[i], 0}, v, count * sizeof *v, NULL),
+                         KL_OK);
         x[i]->place = (kl__place){KL__AT_SPAN, {mem[i], 0}, 0};
         free(v);
     }
-    kl__plan *p = kl__plan_create(ctx, g, &(kl__plan_opts){.force = force, .step = step, .no_fuse = true});
+    kl__plan *p =
+        kl__plan_create(ctx, g, &(kl__plan_opts){.force = force, .step = step, .no_fuse = true});
     if (!p)
         fail_msg("%s", kl_last_error());
     if (strstr(force, "blas"))
         assert_string_equal(kl__seq_kernel_name(p->seq, 0), "gemm");
     assert_int_equal(kl__plan_run(p, lane), KL_OK);
-    assert_int_equal(kl__lane_read(lane, kl_graph_output(g, "y")->place.span, y, n * sizeof *y, NULL), KL_OK);
+    assert_int_equal(
+        kl__lane_read(lane, kl_graph_output(g, "y")->place.span, y, n * sizeof *y, NULL), KL_OK);
     kl__plan_destroy(p);
     for (int i = 0; i < 2; i++)
         kl__mem_release(mem[i]);
     kl__mem_release(step);
 }
 
-/* The library is not chosen on a CPU; its leading dimensions and batch offsets are checked all the same. */
+/* The library is not chosen on a CPU; its leading dimensions and batch offsets are checked all the
+ * same. */
 static void library_agrees_with_ref(void **state)
 {
     enum { N = 3 * 37 * 50 };
@@ -209,7 +226,8 @@ static void library_agrees_with_ref(void **state)
         kl_ctx_destroy(ctx);
         skip();
     }
-    ((kl__caps *)(uintptr_t)kl__ctx_caps(ctx))->gemm_library_slow = false; /* this context is ours alone */
+    /* this context is ours alone */
+    ((kl__caps *)(uintptr_t)kl__ctx_caps(ctx))->gemm_library_slow = false;
     for (int f = 0; f < 4; f++)
         for (int batch = 0; batch <= 3; batch += 3) {
             size_t n = batch ? N : N / 3;

@@ -1,5 +1,5 @@
-/* reduce_sum, reduce_mean, reduce_max, sum_to, broadcast_to, reduce_max_bwd: axes of every pattern, lengths around the
- * vector sizes, reductions long enough for two launches, NaN. */
+/* reduce_sum, reduce_mean, reduce_max, sum_to, broadcast_to, reduce_max_bwd: axes of every pattern,
+ * lengths around the vector sizes, reductions long enough for two launches, NaN. */
 #include "rig.h"
 
 #include "ops/reduce_launch.h"
@@ -187,13 +187,20 @@ static void empty_reductions_give_zero(void **state)
 
 static void sum_to_a_shape(void **state)
 {
-    static const kl_shape pairs[][2] = {{{4, {2, 3, 4, 5}}, {1, {5}}},          {{4, {2, 3, 4, 5}}, {3, {3, 1, 1}}},
-                                        {{4, {2, 3, 4, 5}}, {4, {1, 3, 1, 5}}}, {{3, {2, 3, 4}}, {0, {0}}},
-                                        {{2, {6, 1}}, {2, {1, 1}}},             {{2, {6, 7}}, {2, {6, 7}}}};
+    static const kl_shape pairs[][2] = {{{4, {2, 3, 4, 5}}, {1, {5}}},
+                                        {{4, {2, 3, 4, 5}}, {3, {3, 1, 1}}},
+                                        {{4, {2, 3, 4, 5}}, {4, {1, 3, 1, 5}}},
+                                        {{3, {2, 3, 4}}, {0, {0}}},
+                                        {{2, {6, 1}}, {2, {1, 1}}},
+                                        {{2, {6, 7}}, {2, {6, 7}}}};
     (void)state;
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         kl__sum_shape s = {.shape = pairs[i][1]};
-        rig_case c = {.name = "sum_to", .op = &kl__op_sum_to, .attrs = &s, .ref = ref_sum_to, .n_in = 1,
+        rig_case c = {.name = "sum_to",
+                      .op = &kl__op_sum_to,
+                      .attrs = &s,
+                      .ref = ref_sum_to,
+                      .n_in = 1,
                       .in = {{.shape = pairs[i][0], .fill = RIG_INTEGER, .lo = -9, .hi = 9}}};
         rig_run(&c);
         c.in[0] = (rig_input){.shape = pairs[i][0]};
@@ -238,13 +245,21 @@ static void broadcast_to_a_shape(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int mean = 0; mean < 2; mean++) {
             kl__broadcast b = {.shape = cases[i].y, .axes = cases[i].axes, .mean = mean};
-            rig_case c = {.name = "broadcast_to", .op = &kl__op_broadcast_to, .attrs = &b, .ref = ref_broadcast,
-                          .n_in = 1, .in = {{.shape = cases[i].x, .fill = RIG_INTEGER, .lo = -9, .hi = 9}},
+            rig_case c = {.name = "broadcast_to",
+                          .op = &kl__op_broadcast_to,
+                          .attrs = &b,
+                          .ref = ref_broadcast,
+                          .n_in = 1,
+                          .in = {{.shape = cases[i].x, .fill = RIG_INTEGER, .lo = -9, .hi = 9}},
                           .tol = {RIG_ULP, 1}};
             rig_run(&c);
         }
     kl__broadcast b = {.shape = cases[6].y, .axes = cases[6].axes, .mean = true};
-    rig_case c = {.name = "broadcast_to", .op = &kl__op_broadcast_to, .attrs = &b, .ref = ref_broadcast, .n_in = 1,
+    rig_case c = {.name = "broadcast_to",
+                  .op = &kl__op_broadcast_to,
+                  .attrs = &b,
+                  .ref = ref_broadcast,
+                  .n_in = 1,
                   .in = {{.shape = cases[6].x}}};
     rig_grad(&c);
 }
@@ -283,8 +298,13 @@ static void gradient_of_max_goes_to_the_first(void **state)
     static const double x[8] = {1, 3, 3, 2, 0, NAN, 5, NAN}, y[2] = {3, NAN}, dy[2] = {10, 20};
     kl_reduce_opts o = {.axes = {1, {1}}};
     kl_shape one = {1, {2}};
-    rig_case c = {.name = "reduce_max_bwd", .op = &kl__op_reduce_max_bwd, .attrs = &o, .ref = ref_max_bwd, .n_in = 3,
-                  .in = {{.shape = {2, {2, 4}}, .fill = RIG_DATA, .data = x}, {.shape = one, .fill = RIG_DATA, .data = y},
+    rig_case c = {.name = "reduce_max_bwd",
+                  .op = &kl__op_reduce_max_bwd,
+                  .attrs = &o,
+                  .ref = ref_max_bwd,
+                  .n_in = 3,
+                  .in = {{.shape = {2, {2, 4}}, .fill = RIG_DATA, .data = x},
+                         {.shape = one, .fill = RIG_DATA, .data = y},
                          {.shape = one, .fill = RIG_DATA, .data = dy}}};
     (void)state;
     rig_run(&c);
@@ -303,7 +323,11 @@ static void wrong_axes_and_shapes_are_named(void **state)
                   .in = {{.shape = {2, {3, 4}}}}};
     rig_refused(&d, "[3] does not broadcast");
     kl__broadcast b = {.shape = {2, {3, 4}}};
-    d = (rig_case){.name = "broadcast_to", .op = &kl__op_broadcast_to, .attrs = &b, .ref = ref_broadcast, .n_in = 1,
+    d = (rig_case){.name = "broadcast_to",
+                   .op = &kl__op_broadcast_to,
+                   .attrs = &b,
+                   .ref = ref_broadcast,
+                   .n_in = 1,
                    .in = {{.shape = {1, {3}}}}};
     rig_refused(&d, "[3] does not broadcast to [3,4]");
 }
@@ -330,7 +354,8 @@ static void batch_is_carried(void **state)
 
 static void all_variants_ran(void **state)
 {
-    static const char *const names[] = {"reduce_sum", "reduce_mean", "reduce_max", "sum_to", "broadcast_to"};
+    static const char *const names[] = {"reduce_sum", "reduce_mean", "reduce_max", "sum_to",
+                                        "broadcast_to"};
     (void)state;
     for (int i = 0; i < 5; i++) {
         assert_true(rig_ran(names[i], "ref") > 0);

@@ -64,7 +64,7 @@ int rig_ran(const char *op, const char *variant)
     return 0;
 }
 
-/* ---- data ------------------------------------------------------------------------------------------ */
+/* ---- data ------------------------------------------------------------------------------------ */
 typedef struct field {
     size_t n, bytes;
     void *raw;    /* in its dtype */
@@ -136,7 +136,7 @@ static kl__mem *device_mem(kl_ctx *ctx, size_t bytes)
     return m;
 }
 
-/* ---- forward --------------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 static kl_graph *case_graph(const rig_case *c, kl_node **x)
 {
     kl_graph *g = need(kl_graph_create());
@@ -145,7 +145,8 @@ static kl_graph *case_graph(const rig_case *c, kl_node **x)
         snprintf(name, sizeof name, "in%d", i);
         x[i] = kl_input(g, name, c->in[i].dtype, c->in[i].shape);
     }
-    kl_node *y = kl__apply_new_n(g, c->op, "op", x, c->n_in, c->n_out ? c->n_out : c->op->n_out, c->attrs);
+    kl_node *y =
+        kl__apply_new_n(g, c->op, "op", x, c->n_in, c->n_out ? c->n_out : c->op->n_out, c->attrs);
     for (int i = 0; y && i < y->by->n_out; i++) {
         snprintf(name, sizeof name, "y%d", i);
         kl_output(g, name, kl__out(y, i));
@@ -166,8 +167,8 @@ static bool same(double a, double b)
     return (isnan(a) && isnan(b)) || a == b;
 }
 
-static void compare(const rig_case *c, const char *variant, int w, int out, const double *got, const double *ref,
-                    const double *bound, size_t n)
+static void compare(const rig_case *c, const char *variant, int w, int out, const double *got,
+                    const double *ref, const double *bound, size_t n)
 {
     const double u = ldexp(1, -24);
     double num = 0, den = 0;
@@ -188,15 +189,28 @@ static void compare(const rig_case *c, const char *variant, int w, int out, cons
             }
         }
         if (!ok)
-            fail_msg("%s: %s:%s (vector %s), output %d element %zu: got %.9g, expected %.9g", c->name, c->op->name,
-                     variant, widths[w] ? widths[w] : "native", out, i, got[i], ref[i]);
+            fail_msg("%s: %s:%s (vector %s), output %d element %zu: got %.9g, expected %.9g",
+                     c->name, c->op->name, variant, widths[w] ? widths[w] : "native", out, i,
+                     got[i], ref[i]);
     }
     if (c->tol.kind == RIG_ANCHORED && (double)over > 0.001 * (double)n + 1)
-        fail_msg("%s: %s:%s, output %d: %zu of %zu elements above the statistical bound", c->name, c->op->name,
-                 variant, out, over, n);
+        fail_msg("%s: %s:%s, output %d: %zu of %zu elements above the statistical bound", c->name,
+                 c->op->name, variant, out, over, n);
     if (c->tol.kind == RIG_L2 && sqrt(num) > c->tol.k * sqrt(den) + FLT_MIN)
-        fail_msg("%s: %s:%s, output %d: relative L2 error %.3g, bound %.3g", c->name, c->op->name, variant, out,
-                 sqrt(num / den), c->tol.k);
+        fail_msg("%s: %s:%s, output %d: relative L2 error %.3g, bound %.3g", c->name, c->op->name,
+                 variant, out, sqrt(num / den), c->tol.k);
+}
+
+static void inputs_as_they_were(const rig_case *c, kl_ctx *ctx, const field *in,
+                                kl__mem *const *mem, const char *force)
+{
+    for (int i = 0; i < c->n_in && !(c->op->flags & (KL__OP_STATE | KL__OP_VIEW)); i++) {
+        void *after = need(calloc(in[i].bytes + 8, 1));
+        read_span(ctx, (kl__span){mem[i], 0}, after, in[i].bytes);
+        if (memcmp(after, in[i].raw, in[i].bytes) != 0)
+            fail_msg("%s: %s: input %d was changed", c->name, force, i);
+        free(after);
+    }
 }
 
 static void run_variant(const rig_case *c, const char *variant, int w)
@@ -217,7 +231,8 @@ static void run_variant(const rig_case *c, const char *variant, int w)
     }
     kl__mem *step = device_mem(ctx, sizeof c->step);
     write_span(ctx, (kl__span){step, 0}, c->step, sizeof c->step);
-    kl__plan *p = kl__plan_create(ctx, g, &(kl__plan_opts){.force = force, .step = step, .no_fuse = true});
+    kl__plan *p =
+        kl__plan_create(ctx, g, &(kl__plan_opts){.force = force, .step = step, .no_fuse = true});
     if (!p)
         fail_msg("%s: %s: %s", c->name, force, kl_last_error());
     size_t n_out = g->n_outputs;
@@ -236,13 +251,7 @@ static void run_variant(const rig_case *c, const char *variant, int w)
             if (run && memcmp(raw[0][k], raw[1][k], bytes) != 0)
                 fail_msg("%s: %s: a second run gives other bits", c->name, force);
         }
-        for (int i = 0; i < c->n_in && !(c->op->flags & (KL__OP_STATE | KL__OP_VIEW)); i++) {
-            void *after = need(calloc(in[i].bytes + 8, 1));
-            read_span(ctx, (kl__span){mem[i], 0}, after, in[i].bytes);
-            if (memcmp(after, in[i].raw, in[i].bytes) != 0)
-                fail_msg("%s: %s: input %d was changed", c->name, force, i);
-            free(after);
-        }
+        inputs_as_they_were(c, ctx, in, mem, force);
     }
     const double *dv[MAX_IO], *da[MAX_IO];
     double *ref[MAX_IO], *bound[MAX_IO];
@@ -329,7 +338,7 @@ void rig_refused(const rig_case *c, const char *part)
     kl_graph_destroy(g);
 }
 
-/* ---- gradients --------------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------- */
 enum { MAX_WRT = 16, MAX_OUT = 4, SAMPLES = 40 };
 
 typedef struct leaf { /* something a gradient is taken by, or not */
@@ -409,9 +418,28 @@ static void compare_leaf(check *k, kl__plan *fwd, const leaf *l, const double *d
         v[i] = was;
         double bound = 1e-6 * fmax(largest, fmax(fabs(numeric), fmax(fabs(up), 1))) + 1e-8;
         if (!(fabs(numeric - dx[i]) <= bound))
-            fail_msg("%s: gradient by %s[%zu]: %.12g analytic, %.12g numeric", k->name, l->name, i, dx[i], numeric);
+            fail_msg("%s: gradient by %s[%zu]: %.12g analytic, %.12g numeric", k->name, l->name, i,
+                     dx[i], numeric);
     }
     write_span(k->ctx, (kl__span){l->mem, 0}, v, n * sizeof *v);
+}
+
+static bool differentiated[256]; /* by place in the table of ops */
+
+static void note_gradients(const kl_graph *fwd)
+{
+    for (size_t i = 0; i < fwd->n_applies; i++)
+        for (size_t k = 0; k < kl__op_count(); k++)
+            if (kl__op_at(k) == fwd->applies[i]->op)
+                differentiated[k] = true;
+}
+
+bool rig_grad_ran(const char *op)
+{
+    for (size_t k = 0; k < kl__op_count(); k++)
+        if (!strcmp(kl__op_at(k)->name, op))
+            return differentiated[k];
+    return false;
 }
 
 static void run_check(check *k, kl_graph *fwd_graph, kl_graph *grad_graph)
@@ -440,6 +468,7 @@ static void run_check(check *k, kl_graph *fwd_graph, kl_graph *grad_graph)
     }
     if (!n_checked)
         fail_msg("%s: no gradient to check", k->name);
+    note_gradients(fwd->graph);
     kl__plan_destroy(fwd);
     kl__plan_destroy(grad);
     for (int i = 0; i < k->n; i++) {
@@ -483,9 +512,12 @@ static void add_gradients(check *k, kl_graph *g, kl_node *const *y)
         char name[16];
         snprintf(name, sizeof name, "dy%d", o);
         kl_node *dy = kl_input(g, name, KL_F64, k->out_shape[o]);
-        add_leaf(k, name, &(rig_input){.dtype = KL_F32, .shape = k->out_shape[o], .fill = RIG_NORMAL}, false);
-        k->dy[o] = make_field(&(rig_input){.dtype = KL_F32, .shape = k->out_shape[o], .fill = RIG_NORMAL}, k->n - 1,
-                              KL_F64);
+        add_leaf(k, name,
+                 &(rig_input){.dtype = KL_F32, .shape = k->out_shape[o], .fill = RIG_NORMAL},
+                 false);
+        k->dy[o] =
+            make_field(&(rig_input){.dtype = KL_F32, .shape = k->out_shape[o], .fill = RIG_NORMAL},
+                       k->n - 1, KL_F64);
         memset(dx, 0, sizeof dx);
         if (kl__graph_grad(g, y[o], dy, wrt, n, dx) != KL_OK)
             fail_msg("%s: %s", k->name, kl_last_error());
@@ -565,7 +597,8 @@ void rig_grad(const rig_case *c)
     run_check(&k, fwd, grad);
 }
 
-static kl_graph *net_graph(rig_build *build, const rig_input *in, int n_in, bool training, kl_node **y, int *n_out)
+static kl_graph *net_graph(rig_build *build, const rig_input *in, int n_in, bool training,
+                           kl_node **y, int *n_out)
 {
     kl_graph *g = need(kl_graph_create());
     kl_node *x[MAX_IO], *out[MAX_OUT];
@@ -606,8 +639,11 @@ void rig_grad_net(const char *name, rig_build *build, const rig_input *in, int n
     for (size_t i = 0; i < fwd->n_nodes; i++)
         if (kl__is_param(fwd->nodes[i])) {
             const kl__leaf *l = kl__leaf_of(fwd->nodes[i]);
-            add_leaf(&k, fwd->nodes[i]->name,
-                     &(rig_input){.dtype = KL_F32, .shape = l->shape, .fill = RIG_UNIFORM, .lo = 0.3, .hi = 1}, l->trainable);
+            add_leaf(
+                &k, fwd->nodes[i]->name,
+                &(rig_input){
+                    .dtype = KL_F32, .shape = l->shape, .fill = RIG_UNIFORM, .lo = 0.3, .hi = 1},
+                l->trainable);
         }
     fwd->n_updates = 0;
     outputs_of(&k, fwd, y, n_out);

@@ -64,8 +64,12 @@ static void samples_do_not_mix(void **state)
     net_fill(&b, N, 2);
     run(m, (kl_bind[]){b.binds[0], {.name = "logits", .host = all, .host_bytes = sizeof all}}, 2);
     for (int i = 0; i < N; i++) {
-        run(m, (kl_bind[]){{.name = "image", .host = b.x + i * NET_IMAGE, .host_bytes = NET_IMAGE * sizeof(float)},
-                           {.name = "logits", .host = one, .host_bytes = sizeof one}}, 2);
+        run(m,
+            (kl_bind[]){{.name = "image",
+                         .host = b.x + i * NET_IMAGE,
+                         .host_bytes = NET_IMAGE * sizeof(float)},
+                        {.name = "logits", .host = one, .host_bytes = sizeof one}},
+            2);
         for (int k = 0; k < NET_CLASSES; k++)
             assert_true(fabsf(one[k] - all[i][k]) <= 1e-5f * (1 + fabsf(one[k])));
     }
@@ -122,12 +126,15 @@ static void passes_are_refused(void **state)
     assert_non_null(strstr(kl_last_error(), "no output"));
     assert_int_equal(kl_model_run(m, ctx, &y, 1), KL_E_ARG);
     assert_non_null(strstr(kl_last_error(), "\"image\""));
-    assert_int_equal(kl_model_run(m, ctx, (kl_bind[]){x, {.name = "loss", .host = &loss, .host_bytes = 4}}, 2), KL_E_ARG);
+    assert_int_equal(
+        kl_model_run(m, ctx, (kl_bind[]){x, {.name = "loss", .host = &loss, .host_bytes = 4}}, 2),
+        KL_E_ARG);
     assert_non_null(strstr(kl_last_error(), "\"label\""));
     y.host_bytes -= 4;
     assert_int_equal(kl_model_run(m, ctx, (kl_bind[]){x, y}, 2), KL_E_SHAPE);
     kl_tensor *t = kl_tensor_create(ctx, KL_I32, (kl_shape){2, {4, NET_CLASSES}});
-    assert_int_equal(kl_model_run(m, ctx, (kl_bind[]){x, {.name = "logits", .tensor = t}}, 2), KL_E_SHAPE);
+    assert_int_equal(kl_model_run(m, ctx, (kl_bind[]){x, {.name = "logits", .tensor = t}}, 2),
+                     KL_E_SHAPE);
     assert_non_null(strstr(kl_last_error(), "i32"));
     kl_tensor_release(t);
     kl_model_destroy(m);
@@ -149,14 +156,16 @@ static void *submit_many(void *arg)
     for (int i = 0; i < 20 && j->ok; i++) {
         kl_ticket *t = NULL;
         memset(j->out, 0, sizeof j->out);
-        j->ok = kl_queue_submit(j->queue, &(kl_pass){j->model, b, 2}, &t) == KL_OK && kl_ticket_wait(t) == KL_OK &&
-                kl_ticket_done(t) && memcmp(j->out, j->want, sizeof j->want) == 0;
+        j->ok = kl_queue_submit(j->queue, &(kl_pass){j->model, b, 2}, &t) == KL_OK &&
+                kl_ticket_wait(t) == KL_OK && kl_ticket_done(t) &&
+                memcmp(j->out, j->want, sizeof j->want) == 0;
         kl_ticket_release(t);
     }
     return NULL;
 }
 
-/* Four threads share a queue and a model; every ticket's result is right. A pass that cannot run says so in its ticket. */
+/* Four threads share a queue and a model; every ticket's result is right. A pass that cannot run
+ * says so in its ticket. */
 static void threads_submit(void **state)
 {
     (void)state;
@@ -172,7 +181,11 @@ static void threads_submit(void **state)
         jobs[i].queue = q;
         jobs[i].model = m;
         memcpy(jobs[i].x, b.x, sizeof jobs[i].x);
-        run(m, (kl_bind[]){b.binds[0], {.name = "logits", .host = jobs[i].want, .host_bytes = sizeof jobs[i].want}}, 2);
+        run(m,
+            (kl_bind[]){
+                b.binds[0],
+                {.name = "logits", .host = jobs[i].want, .host_bytes = sizeof jobs[i].want}},
+            2);
     }
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(kl__thread_start(&threads[i], submit_many, &jobs[i]), KL_OK);

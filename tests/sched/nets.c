@@ -13,7 +13,10 @@ kl_graph *net_cnn(bool dropout)
     kl_graph *g = kl_graph_create();
     kl_node *x = kl_input(g, "image", KL_F32, (kl_shape){4, {KL_BATCH, NET_C, NET_HW, NET_HW}});
     kl_node *y = kl_input(g, "label", KL_I32, (kl_shape){1, {KL_BATCH}});
-    kl_node *h = kl_conv2d(g, x, &(kl_conv2d_opts){.filters = 5, .kernel = {3}, .pad = {.mode = KL_PAD_SAME}, .name = "conv"});
+    kl_node *h =
+        kl_conv2d(g, x,
+                  &(kl_conv2d_opts){
+                      .filters = 5, .kernel = {3}, .pad = {.mode = KL_PAD_SAME}, .name = "conv"});
     h = kl_relu(g, kl_batchnorm(g, h, &(kl_batchnorm_opts){.name = "bn"}));
     h = kl_maxpool2d(g, h, &(kl_pool2d_opts){.window = {2}});
     h = kl_relu(g, kl_dense(g, h, &(kl_dense_opts){.units = 12, .name = "fc1"}));
@@ -43,8 +46,10 @@ void net_fill(net_batch *b, int n, int k)
         b->y[i] = (int32_t)kl__rng_below(r, (uint64_t)(1000000 + i), NET_CLASSES);
     for (int i = 0; i < n * NET_IMAGE; i++)
         b->x[i] = (float)kl__rng_normal(r, (uint64_t)i) + 0.3f * (float)b->y[i / NET_IMAGE];
-    b->binds[0] = (kl_bind){.name = "image", .host = b->x, .host_bytes = (size_t)n * NET_IMAGE * sizeof(float)};
-    b->binds[1] = (kl_bind){.name = "label", .host = b->y, .host_bytes = (size_t)n * sizeof(int32_t)};
+    b->binds[0] = (kl_bind){
+        .name = "image", .host = b->x, .host_bytes = (size_t)n * NET_IMAGE * sizeof(float)};
+    b->binds[1] =
+        (kl_bind){.name = "label", .host = b->y, .host_bytes = (size_t)n * sizeof(int32_t)};
 }
 
 float *net_params(kl_model *m, size_t *n)

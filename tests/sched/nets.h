@@ -4,9 +4,16 @@
 
 #include <kiln/kiln.h>
 
-enum { NET_C = 2, NET_HW = 8, NET_IMAGE = NET_C * NET_HW * NET_HW, NET_CLASSES = 4, NET_MAX_BATCH = 32 };
+enum {
+    NET_C = 2,
+    NET_HW = 8,
+    NET_IMAGE = NET_C * NET_HW * NET_HW,
+    NET_CLASSES = 4,
+    NET_MAX_BATCH = 32
+};
 
-/** conv - batch norm - relu - max pool - dense - dropout - dense, inputs "image" and "label", outputs "logits", "loss". */
+/** conv - batch norm - relu - max pool - dense - dropout - dense, inputs "image" and "label",
+ * outputs "logits", "loss". */
 kl_graph *net_cnn(bool dropout);
 kl_model *net_model(bool dropout, uint64_t seed);
 

@@ -1,4 +1,5 @@
-/* Without a device: what is enqueued is recorded, and each buffer's tag tells how its contents came to be. */
+/* Without a device: what is enqueued is recorded, and each buffer's tag tells how its contents came
+ * to be. */
 #include "nets.h"
 
 #include "support/fault_cl.h"
@@ -14,7 +15,8 @@ typedef struct run {
     uint64_t tags, commands, objects, calls;
 } run;
 
-/** Three steps, an evaluation and the parameters read back, on the null device; seed as null_cl_setup. */
+/** Three steps, an evaluation and the parameters read back, on the null device; seed as
+ * null_cl_setup. */
 static run play(uint64_t seed, int shards, int batch)
 {
     static net_batch b;
@@ -26,7 +28,8 @@ static run play(uint64_t seed, int shards, int batch)
     if (!c)
         fail_msg("%s", kl_last_error());
     kl_model *m = net_model(true, 7);
-    kl_trainer *tr = kl_trainer_create(m, &c, 1, "loss", "logits", &(kl_trainer_opts){.shards = shards, .allow_nan = true});
+    kl_trainer *tr = kl_trainer_create(m, &c, 1, "loss", "logits",
+                                       &(kl_trainer_opts){.shards = shards, .allow_nan = true});
     if (!tr)
         fail_msg("%s", kl_last_error());
     for (int i = 0; i < 3; i++) {
@@ -75,7 +78,8 @@ static void no_dependency_is_missing(void **state)
     for (uint64_t seed = 1; seed <= 60; seed++) {
         run r = play(seed, 2, 8);
         if (r.tags != first.tags)
-            fail_msg("an order of execution (seed %llu) changes what a command reads", (unsigned long long)seed);
+            fail_msg("an order of execution (seed %llu) changes what a command reads",
+                     (unsigned long long)seed);
     }
 }
 

@@ -1,4 +1,5 @@
-/* Training steps on a real device: what they cost, that they are the same every time, and what happens when numbers go bad. */
+/* Training steps on a real device: what they cost, that they are the same every time, and what
+ * happens when numbers go bad. */
 #include "nets.h"
 
 #include "support/count_alloc.h"
@@ -37,7 +38,8 @@ static void step(kl_trainer *tr, int n, int k)
 }
 
 /** Parameters after `steps` steps. */
-static float *train(const kl_trainer_opts *o, bool dropout, int steps, int batch, size_t *n, double *loss)
+static float *train(const kl_trainer_opts *o, bool dropout, int steps, int batch, size_t *n,
+                    double *loss)
 {
     kl_ctx *c = open_ctx();
     kl_model *m = net_model(dropout, 5);
@@ -55,7 +57,8 @@ static float *train(const kl_trainer_opts *o, bool dropout, int steps, int batch
     return v;
 }
 
-/* A steady step allocates nothing, creates no OpenCL object, and waits once: for the step before the last. */
+/* A steady step allocates nothing, creates no OpenCL object, and waits once: for the step before
+ * the last. */
 static void a_step_only_enqueues(void **state)
 {
     (void)state;
@@ -63,7 +66,8 @@ static void a_step_only_enqueues(void **state)
     kl__cl_set_table(fault_cl_table());
     kl_ctx *c = open_ctx();
     kl_model *m = net_model(true, 1);
-    kl_trainer *tr = open_trainer(m, c, &(kl_trainer_opts){.optim = {.kind = KL_ADAMW}, .shards = 2});
+    kl_trainer *tr =
+        open_trainer(m, c, &(kl_trainer_opts){.optim = {.kind = KL_ADAMW}, .shards = 2});
     static net_batch b;
     for (int i = 0; i < 4; i++) { /* both batch sizes have run */
         step(tr, 16, i);
@@ -81,7 +85,8 @@ static void a_step_only_enqueues(void **state)
     assert_int_equal(allocs, 0);
     assert_int_equal(fault_cl_creates() - creates, 0);
     assert_int_equal(fault_cl_calls("clFinish") - finishes, 0);
-    assert_true(fault_cl_calls("clWaitForEvents") - waits <= 2 * STEPS); /* results, and the ring's entry */
+    /* results (two came from before), and the ring's entry */
+    assert_true(fault_cl_calls("clWaitForEvents") - waits <= 2 * STEPS + 2);
     kl_trainer_destroy(tr);
     kl_model_destroy(m);
     kl_ctx_destroy(c);
@@ -95,13 +100,15 @@ static void assert_same(const float *a, const float *b, size_t n)
         fail_msg("two runs differ in their bits");
 }
 
-/* The same seed and data give the same bits, with dropout, whatever the number of shards is, run to run. */
+/* The same seed and data give the same bits, with dropout, whatever the number of shards is, run to
+ * run. */
 static void runs_are_bit_identical(void **state)
 {
     (void)state;
     const int shards[] = {1, 3, 4};
     for (size_t i = 0; i < 3; i++) {
-        kl_trainer_opts o = {.optim = {.kind = KL_ADAMW}, .shards = shards[i], .schedule = {.lr = 0.01}};
+        kl_trainer_opts o = {
+            .optim = {.kind = KL_ADAMW}, .shards = shards[i], .schedule = {.lr = 0.01}};
         size_t n, n2;
         double l, l2;
         float *a = train(&o, true, 6, 13, &n, &l), *b = train(&o, true, 6, 13, &n2, &l2);
@@ -113,7 +120,8 @@ static void runs_are_bit_identical(void **state)
     }
 }
 
-/* Shards sum to the whole batch's gradient: without batch statistics the parameters agree to rounding. */
+/* Shards sum to the whole batch's gradient: without batch statistics the parameters agree to
+ * rounding. */
 static void shards_add_up_to_the_batch(void **state)
 {
     (void)state;
@@ -125,15 +133,19 @@ static void shards_add_up_to_the_batch(void **state)
         kl_node *x = kl_input(g, "image", KL_F32, (kl_shape){4, {KL_BATCH, NET_C, NET_HW, NET_HW}});
         kl_node *y = kl_input(g, "label", KL_I32, (kl_shape){1, {KL_BATCH}});
         kl_node *h = kl_tanh(g, kl_dense(g, x, &(kl_dense_opts){.units = 9, .name = "a"}));
-        h = kl_dropout(g, h, &(kl_dropout_opts){.rate = 0.5f, .name = "drop"}); /* draws depend on the place in the batch */
+        /* draws depend on the place in the batch */
+        h = kl_dropout(g, h, &(kl_dropout_opts){.rate = 0.5f, .name = "drop"});
         h = kl_dense(g, h, &(kl_dense_opts){.units = NET_CLASSES, .name = "b"});
         kl_output(g, "logits", h);
         kl_output(g, "loss", kl_softmax_xent(g, h, y, NULL));
         kl_model *m = kl_model_create(g, &(kl_model_opts){.seed = 3});
         kl_graph_destroy(g);
         assert_non_null(m);
-        kl_trainer *tr = open_trainer(m, c, &(kl_trainer_opts){.optim = {.kind = KL_SGD, .momentum = 0.9f},
-                                                              .schedule = {.lr = 0.05}, .shards = k ? 5 : 1});
+        kl_trainer *tr =
+            open_trainer(m, c,
+                         &(kl_trainer_opts){.optim = {.kind = KL_SGD, .momentum = 0.9f},
+                                            .schedule = {.lr = 0.05},
+                                            .shards = k ? 5 : 1});
         for (int i = 0; i < 5; i++)
             step(tr, 17, i);
         out[k] = net_params(m, &n);
@@ -142,7 +154,8 @@ static void shards_add_up_to_the_batch(void **state)
     }
     for (size_t i = 0; i < n; i++)
         if (fabsf(out[0][i] - out[1][i]) > 1e-5f * (1 + fabsf(out[0][i])))
-            fail_msg("parameter %zu: %g in one piece, %g in five shards", i, (double)out[0][i], (double)out[1][i]);
+            fail_msg("parameter %zu: %g in one piece, %g in five shards", i, (double)out[0][i],
+                     (double)out[1][i]);
     free(out[0]);
     free(out[1]);
     kl_ctx_destroy(c);
@@ -222,8 +235,10 @@ static void rules_choose_by_name(void **state)
     float before[2][NET_CLASSES * 12], after[2][NET_CLASSES * 12];
     assert_int_equal(kl_model_freeze(m, "fc2.*", true), KL_OK);
     assert_int_equal(kl_model_freeze(m, "nothing*", true), KL_E_ARG);
-    const kl_param_rule rules[] = {{.pattern = "fc1.bias", .lr_factor = (float)KL_NONE, .no_decay = true}};
-    kl_trainer *tr = open_trainer(m, c, &(kl_trainer_opts){.schedule = {.lr = 0.01}, .rules = rules, .n_rules = 1});
+    const kl_param_rule rules[] = {
+        {.pattern = "fc1.bias", .lr_factor = (float)KL_NONE, .no_decay = true}};
+    kl_trainer *tr = open_trainer(
+        m, c, &(kl_trainer_opts){.schedule = {.lr = 0.01}, .rules = rules, .n_rules = 1});
     assert_int_equal(kl_model_get_param(m, "fc2.weight", before[0], NET_CLASSES * 12), KL_OK);
     assert_int_equal(kl_model_get_param(m, "fc1.bias", before[1], 12), KL_OK);
     for (int i = 0; i < 4; i++)
@@ -232,8 +247,9 @@ static void rules_choose_by_name(void **state)
     assert_int_equal(kl_model_get_param(m, "fc1.bias", after[1], 12), KL_OK);
     assert_memory_equal(before[0], after[0], sizeof before[0]);
     assert_memory_equal(before[1], after[1], 12 * sizeof(float));
-    assert_null(kl_trainer_create(m, &c, 1, "loss", NULL,
-                                  &(kl_trainer_opts){.rules = &(kl_param_rule){.pattern = "fc9*"}, .n_rules = 1}));
+    assert_null(kl_trainer_create(
+        m, &c, 1, "loss", NULL,
+        &(kl_trainer_opts){.rules = &(kl_param_rule){.pattern = "fc9*"}, .n_rules = 1}));
     assert_non_null(strstr(kl_last_error(), "fc9*"));
     kl_trainer_destroy(tr);
     kl_model_destroy(m);
@@ -260,8 +276,11 @@ static void bad_steps_are_refused(void **state)
     refused(tr, &x, 1, "not bound");
     refused(tr, (kl_bind[]){{.name = "image", .host = b.x, .host_bytes = 12}, y}, 2, "12 bytes");
     refused(tr, (kl_bind[]){x, {.name = "label", .host = b.y, .host_bytes = 4}}, 2, "samples");
-    refused(tr, (kl_bind[]){x, {.name = "labels", .host = b.y, .host_bytes = 32}}, 2, "no input or output");
-    refused(tr, (kl_bind[]){{.name = "image", .host = b.x, .host_bytes = 0}, {.name = "label", .host = b.y, .host_bytes = 0}},
+    refused(tr, (kl_bind[]){x, {.name = "labels", .host = b.y, .host_bytes = 32}}, 2,
+            "no input or output");
+    refused(tr,
+            (kl_bind[]){{.name = "image", .host = b.x, .host_bytes = 0},
+                        {.name = "label", .host = b.y, .host_bytes = 0}},
             2, "empty");
     net_fill(&b, 3, 0);
     refused(tr, b.binds, 2, "4 shards");

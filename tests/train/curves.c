@@ -1,5 +1,5 @@
-/* Ten training steps against PyTorch in double precision (torch_curves.py): the whole chain of forward, backward and update, for
- * each optimizer, on nets that use most ops. */
+/* Ten training steps against PyTorch in double precision (torch_curves.py): the whole chain of
+ * forward, backward and update, for each optimizer, on nets that use most ops. */
 #include "curves.h"
 
 #include <kiln/kiln.h>
@@ -14,24 +14,30 @@
 
 enum { STEPS = 10, BATCH = 8, MAX_X = BATCH * 28 * 28 };
 
-static const char LENET[] = "image = input(shape=[N,1,28,28])\nlabel = input(shape=[N], dtype=i32)\n"
-                            "c1 = conv2d(image, filters=6, kernel=5, pad=2)\nr1 = relu(c1)\np1 = maxpool2d(r1, window=2)\n"
-                            "c2 = conv2d(p1, filters=16, kernel=5)\nr2 = relu(c2)\np2 = maxpool2d(r2, window=2)\n"
-                            "f1 = dense(p2, units=120)\nt1 = tanh(f1)\nf2 = dense(t1, units=10)\n"
-                            "l = softmax_xent(f2, label)\noutput loss = l\n";
-static const char BNNET[] = "image = input(shape=[N,3,12,12])\nlabel = input(shape=[N], dtype=i32)\n"
-                            "c1 = conv2d(image, filters=8, kernel=3, pad=1, no_bias=true)\nb1 = batchnorm(c1)\nr1 = relu(b1)\n"
-                            "p1 = maxpool2d(r1, window=2)\nc2 = conv2d(p1, filters=20, kernel=3, pad=1, no_bias=true)\n"
-                            "b2 = batchnorm(c2)\nr2 = relu(b2)\ng = global_avgpool(r2)\nf = dense(g, units=5)\n"
-                            "l = softmax_xent(f, label%s)\noutput loss = l\n";
-static const char ODD[] = "image = input(shape=[N,4,15,13])\nlabel = input(shape=[N], dtype=i32)\n"
-                          "c1 = conv2d(image, filters=8, kernel=[3,5], stride=[2,1], pad=[1,2,1,2], dilation=[2,1], groups=2)\n"
-                          "e1 = elu(c1)\np1 = avgpool2d(e1, window=2, stride=2, pad=1)\n"
-                          "c2 = conv2d(p1, filters=12, kernel=3, stride=2, pad=1, groups=4)\ns2 = swish(c2)\n"
-                          "c3 = conv2d_transpose(s2, filters=6, kernel=3, stride=2, pad=1, output_pad=1)\n"
-                          "k3 = leaky_relu(c3, slope=0.1)\np3 = maxpool2d(k3, window=3, stride=2, pad=1, ceil_mode=true)\n"
-                          "f1 = dense(p3, units=16)\ng1 = sigmoid(f1)\nf2 = dense(g1, units=6)\n"
-                          "l = softmax_xent(f2, label%s)\noutput loss = l\n";
+static const char LENET[] =
+    "image = input(shape=[N,1,28,28])\nlabel = input(shape=[N], dtype=i32)\n"
+    "c1 = conv2d(image, filters=6, kernel=5, pad=2)\nr1 = relu(c1)\np1 = maxpool2d(r1, window=2)\n"
+    "c2 = conv2d(p1, filters=16, kernel=5)\nr2 = relu(c2)\np2 = maxpool2d(r2, window=2)\n"
+    "f1 = dense(p2, units=120)\nt1 = tanh(f1)\nf2 = dense(t1, units=10)\n"
+    "l = softmax_xent(f2, label)\noutput loss = l\n";
+static const char BNNET[] =
+    "image = input(shape=[N,3,12,12])\nlabel = input(shape=[N], dtype=i32)\n"
+    "c1 = conv2d(image, filters=8, kernel=3, pad=1, no_bias=true)\nb1 = batchnorm(c1)\nr1 = "
+    "relu(b1)\n"
+    "p1 = maxpool2d(r1, window=2)\nc2 = conv2d(p1, filters=20, kernel=3, pad=1, no_bias=true)\n"
+    "b2 = batchnorm(c2)\nr2 = relu(b2)\ng = global_avgpool(r2)\nf = dense(g, units=5)\n"
+    "l = softmax_xent(f, label%s)\noutput loss = l\n";
+static const char ODD[] =
+    "image = input(shape=[N,4,15,13])\nlabel = input(shape=[N], dtype=i32)\n"
+    "c1 = conv2d(image, filters=8, kernel=[3,5], stride=[2,1], pad=[1,2,1,2], dilation=[2,1], "
+    "groups=2)\n"
+    "e1 = elu(c1)\np1 = avgpool2d(e1, window=2, stride=2, pad=1)\n"
+    "c2 = conv2d(p1, filters=12, kernel=3, stride=2, pad=1, groups=4)\ns2 = swish(c2)\n"
+    "c3 = conv2d_transpose(s2, filters=6, kernel=3, stride=2, pad=1, output_pad=1)\n"
+    "k3 = leaky_relu(c3, slope=0.1)\np3 = maxpool2d(k3, window=3, stride=2, pad=1, "
+    "ceil_mode=true)\n"
+    "f1 = dense(p3, units=16)\ng1 = sigmoid(f1)\nf2 = dense(g1, units=6)\n"
+    "l = softmax_xent(f2, label%s)\noutput loss = l\n";
 
 typedef struct curve {
     const char *name, *text, *loss_args;
@@ -57,7 +63,8 @@ static void set_params(kl_model *m)
     int64_t seed = 0;
     char *text = kl_graph_print(g);
     assert_non_null(text);
-    for (char *line = text, *end; *line; line = end + 1) { /* names of layers, in the graph's order */
+    /* names of layers, in the graph's order */
+    for (char *line = text, *end; *line; line = end + 1) {
         char layer[64], name[96];
         end = strchr(line, '\n');
         if (sscanf(line, "%60s", layer) != 1)
@@ -111,8 +118,9 @@ static void run(void **state)
                 x[i * c->image + j] = (float)((((double)value(1000 + s, i * c->image + j, 1.0))) +
                                               (double)y[i] / c->classes);
         }
-        kl_bind binds[] = {{.name = "image", .host = x, .host_bytes = (size_t)(BATCH * c->image) * sizeof *x},
-                           {.name = "label", .host = y, .host_bytes = sizeof y}};
+        kl_bind binds[] = {
+            {.name = "image", .host = x, .host_bytes = (size_t)(BATCH * c->image) * sizeof *x},
+            {.name = "label", .host = y, .host_bytes = sizeof y}};
         if (kl_trainer_step(tr, binds, 2) != KL_OK || kl_trainer_metrics(tr, &q) != KL_OK)
             fail_msg("%s: %s", c->name, kl_last_error());
         if (!(fabs(q.loss - c->want[s]) <= 1e-4 * fabs(c->want[s])))
@@ -125,18 +133,49 @@ static void run(void **state)
 }
 
 static curve curves[] = {
-    {"lenet_sgd", LENET, "", 784, 10,
-     {.optim = {.kind = KL_SGD, .momentum = 0.9f, .nesterov = true, .weight_decay = 1e-3f}, .schedule = {.lr = 0.05}},
+    {"lenet_sgd",
+     LENET,
+     "",
+     784,
+     10,
+     {.optim = {.kind = KL_SGD, .momentum = 0.9f, .nesterov = true, .weight_decay = 1e-3f},
+      .schedule = {.lr = 0.05}},
      curve_lenet_sgd},
-    {"lenet_adam_clip", LENET, "", 784, 10, {.optim = {.kind = KL_ADAM}, .schedule = {.lr = 2e-3}, .clip_norm = 0.5f},
+    {"lenet_adam_clip",
+     LENET,
+     "",
+     784,
+     10,
+     {.optim = {.kind = KL_ADAM}, .schedule = {.lr = 2e-3}, .clip_norm = 0.5f},
      curve_lenet_adam_clip},
-    {"bnnet_adamw", BNNET, ", smoothing=0.1", 432, 5,
-     {.optim = {.kind = KL_ADAMW, .weight_decay = 0.05f}, .schedule = {.lr = 5e-3}}, curve_bnnet_adamw},
-    {"bnnet_rmsprop", BNNET, "", 432, 5,
-     {.optim = {.kind = KL_RMSPROP, .momentum = 0.9f, .centered = true}, .schedule = {.lr = 1e-3}}, curve_bnnet_rmsprop},
-    {"odd_sgd", ODD, ", class_weight=[1,2,0.5,1,3,1]", 780, 6,
-     {.optim = {.kind = KL_SGD, .momentum = 0.5f}, .schedule = {.lr = 0.05}}, curve_odd_sgd},
-    {"odd_adamw", ODD, "", 780, 6, {.optim = {.kind = KL_ADAMW}, .schedule = {.lr = 3e-3}}, curve_odd_adamw},
+    {"bnnet_adamw",
+     BNNET,
+     ", smoothing=0.1",
+     432,
+     5,
+     {.optim = {.kind = KL_ADAMW, .weight_decay = 0.05f}, .schedule = {.lr = 5e-3}},
+     curve_bnnet_adamw},
+    {"bnnet_rmsprop",
+     BNNET,
+     "",
+     432,
+     5,
+     {.optim = {.kind = KL_RMSPROP, .momentum = 0.9f, .centered = true}, .schedule = {.lr = 1e-3}},
+     curve_bnnet_rmsprop},
+    {"odd_sgd",
+     ODD,
+     ", class_weight=[1,2,0.5,1,3,1]",
+     780,
+     6,
+     {.optim = {.kind = KL_SGD, .momentum = 0.5f}, .schedule = {.lr = 0.05}},
+     curve_odd_sgd},
+    {"odd_adamw",
+     ODD,
+     "",
+     780,
+     6,
+     {.optim = {.kind = KL_ADAMW}, .schedule = {.lr = 3e-3}},
+     curve_odd_adamw},
 };
 
 int main(void)

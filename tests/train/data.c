@@ -114,8 +114,7 @@ static void idx_refused(void **state)
     refused(KL_E_FORMAT, "not an IDX file", "idx:%s", put_text("text", "hello, world"));
 }
 
-/* ---- CIFAR
- * ---------------------------------------------------------------------------------------------- */
+/* ---- CIFAR ------------------------------------------------------------------------------ */
 
 static void cifar10(void **state)
 {
@@ -277,8 +276,7 @@ static void npy(void **state)
     refused(KL_E_SHAPE, "one whole number each", "npy:%s,%s", at("f.npy"), at("hot.npy"));
 }
 
-/* ---- folders
- * -------------------------------------------------------------------------------------------- */
+/* ---- folders ---------------------------------------------------------------------------- */
 
 static void folder(void **state)
 {
@@ -334,8 +332,7 @@ static void folder_refused(void **state)
     refused(KL_E_IO, "no such folder", "folder:%s", at("nowhere"));
 }
 
-/* ---- specs
- * ---------------------------------------------------------------------------------------------- */
+/* ---- specs ------------------------------------------------------------------------------ */
 
 static void specs_refused(void **state)
 {

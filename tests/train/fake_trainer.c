@@ -112,8 +112,7 @@ void fake_load(fake *f, const char *path)
     }
 }
 
-/* ---- the trainer's face
- * -------------------------------------------------------------------------------- */
+/* ---- the trainer's face ----------------------------------------------------------------- */
 
 kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n)
 {
@@ -211,8 +210,7 @@ const char *kl__trainer_meta(const kl_trainer *tr, const char *key)
     return NULL;
 }
 
-/* ---- the model's
- * ---------------------------------------------------------------------------------------- */
+/* ---- the model's ------------------------------------------------------------------------ */
 
 const kl_graph *kl_model_graph(const kl_model *m)
 {

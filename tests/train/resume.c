@@ -1,4 +1,5 @@
-/* Checkpoints: resume is bit-exact, runs are reproducible, damage is told, and a net can memorise random labels. */
+/* Checkpoints: resume is bit-exact, runs are reproducible, damage is told, and a net can memorise
+ * random labels. */
 #include "base/rng.h"
 
 #include <kiln/kiln.h>
@@ -11,10 +12,13 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static const char NET[] = "image = input(shape=[N,1,10,10])\nlabel = input(shape=[N], dtype=i32)\n"
-                          "c1 = conv2d(image, filters=8, kernel=3, pad=same)\nb1 = batchnorm(c1)\nr1 = relu(b1)\n"
-                          "p1 = maxpool2d(r1, window=2)\nf1 = dense(p1, units=24)\nr2 = relu(f1)\nd1 = dropout(r2, rate=0.3)\n"
-                          "f2 = dense(d1, units=4)\noutput logits = f2\nloss = softmax_xent(f2, label)\noutput loss = loss\n";
+static const char NET[] =
+    "image = input(shape=[N,1,10,10])\nlabel = input(shape=[N], dtype=i32)\n"
+    "c1 = conv2d(image, filters=8, kernel=3, pad=same)\nb1 = batchnorm(c1)\nr1 = relu(b1)\n"
+    "p1 = maxpool2d(r1, window=2)\nf1 = dense(p1, units=24)\nr2 = relu(f1)\nd1 = dropout(r2, "
+    "rate=0.3)\n"
+    "f2 = dense(d1, units=4)\noutput logits = f2\nloss = softmax_xent(f2, label)\noutput loss = "
+    "loss\n";
 enum { N = 70, IMAGE = 100, CLASSES = 4, BATCH = 16 };
 
 static kl_ctx *ctx;
@@ -63,7 +67,8 @@ static kl_dataset *data(void)
     for (int i = 0; i < N; i++) {
         y[i] = i % CLASSES;
         for (int j = 0; j < IMAGE; j++)
-            x[i * IMAGE + j] = (float)kl__rng_normal(r, (uint64_t)(i * IMAGE + j)) + (j % CLASSES == y[i] ? 1.0f : 0.0f);
+            x[i * IMAGE + j] = (float)kl__rng_normal(r, (uint64_t)(i * IMAGE + j)) +
+                               (j % CLASSES == y[i] ? 1.0f : 0.0f);
     }
     kl_dataset *d = kl_dataset_from_memory(x, y, N, (kl_shape){3, {1, 10, 10}}, CLASSES);
     if (!d)
@@ -74,10 +79,11 @@ static kl_dataset *data(void)
 
 static kl_trainer *trainer(kl_model *m, kl_optim_kind kind, int shards)
 {
-    kl_trainer *tr = kl_trainer_create(m, &ctx, 1, "loss", "logits",
-                                       &(kl_trainer_opts){.optim = {.kind = kind, .momentum = kind == KL_ADAMW ? 0 : 0.9f},
-                                                          .schedule = {.kind = KL_SCHED_ONE_CYCLE, .lr = 0.01, .total = 15},
-                                                          .shards = shards});
+    kl_trainer *tr = kl_trainer_create(
+        m, &ctx, 1, "loss", "logits",
+        &(kl_trainer_opts){.optim = {.kind = kind, .momentum = kind == KL_ADAMW ? 0 : 0.9f},
+                           .schedule = {.kind = KL_SCHED_ONE_CYCLE, .lr = 0.01, .total = 15},
+                           .shards = shards});
     if (!tr)
         fail_msg("%s", kl_last_error());
     return tr;
@@ -95,8 +101,10 @@ static bool stop_at(void *user, const kl_progress *p)
     return s->at == 0 || s->seen < s->at;
 }
 
-/** Trains three epochs (5 steps each), stopping after `stop` steps of this call; from `from` where given. Parameters out. */
-static float *fit(kl_optim_kind kind, int shards, const char *from, int64_t stop, const char *save, size_t *n)
+/** Trains three epochs (5 steps each), stopping after `stop` steps of this call; from `from` where
+ * given. Parameters out. */
+static float *fit(kl_optim_kind kind, int shards, const char *from, int64_t stop, const char *save,
+                  size_t *n)
 {
     kl_model *m = model(9);
     kl_trainer *tr = trainer(m, kind, shards);
@@ -106,8 +114,13 @@ static float *fit(kl_optim_kind kind, int shards, const char *from, int64_t stop
     snprintf(last, sizeof last, "%s", path(save));
     if (from && kl_trainer_load(tr, path(from)) != KL_OK)
         fail_msg("%s", kl_last_error());
-    kl_status st = kl_fit(tr, d, NULL, &(kl_fit_opts){.epochs = 3, .batch = BATCH, .progress = stop_at, .user = &s,
-                                                      .checkpoint_last = last, .resume = from != NULL});
+    kl_status st = kl_fit(tr, d, NULL,
+                          &(kl_fit_opts){.epochs = 3,
+                                         .batch = BATCH,
+                                         .progress = stop_at,
+                                         .user = &s,
+                                         .checkpoint_last = last,
+                                         .resume = from != NULL});
     if (st != (stop ? KL_E_CANCELLED : KL_OK))
         fail_msg("fit: %d, %s", st, kl_last_error());
     kl_param_info p;
@@ -125,8 +138,8 @@ static float *fit(kl_optim_kind kind, int shards, const char *from, int64_t stop
     return v;
 }
 
-/* 15 steps = k + resume + 15 - k, at the end of an epoch and in its middle, for optimizers with and without states, with dropout,
- * augmentation, a one-cycle schedule and shards. */
+/* 15 steps = k + resume + 15 - k, at the end of an epoch and in its middle, for optimizers with and
+ * without states, with dropout, augmentation, a one-cycle schedule and shards. */
 static void resume_is_bit_exact(void **state)
 {
     (void)state;
@@ -142,7 +155,8 @@ static void resume_is_bit_exact(void **state)
         float *resumed = fit(cases[i].kind, cases[i].shards, "part", 0, "rest", &n2);
         assert_int_equal(n, n2);
         if (memcmp(whole, resumed, n * sizeof *whole) != 0)
-            fail_msg("case %zu: stopping after step %lld changed the result", i, (long long)cases[i].stop);
+            fail_msg("case %zu: stopping after step %lld changed the result", i,
+                     (long long)cases[i].stop);
         free(whole);
         free(resumed);
     }
@@ -164,7 +178,8 @@ static void refused(kl_status st, kl_status want, const char *part)
         fail_msg("status %d, \"%s\"; expected %d and \"%s\"", st, kl_last_error(), want, part);
 }
 
-/* Another net, another optimizer, damage anywhere in the file: a sentence, and the trainer as it was. */
+/* Another net, another optimizer, damage anywhere in the file: a sentence, and the trainer as it
+ * was. */
 static void bad_checkpoints_are_refused(void **state)
 {
     (void)state;
@@ -194,7 +209,8 @@ static void bad_checkpoints_are_refused(void **state)
         fclose(f);
         kl_status st = kl_trainer_load(tr, path("bad"));
         if (st == KL_OK)
-            fail_msg("byte %zu of %zu %s, and the file was taken", at, n, cut ? "and all behind it gone" : "changed");
+            fail_msg("byte %zu of %zu %s, and the file was taken", at, n,
+                     cut ? "and all behind it gone" : "changed");
         assert_true(strlen(kl_last_error()) > 0);
     }
     kl_trainer_destroy(tr);
@@ -219,8 +235,14 @@ static void a_checkpoint_is_a_model(void **state)
     for (int i = 0; i < 2 * IMAGE; i++)
         x[i] = (float)(i % 7) / 7;
     kl_bind in = {.name = "image", .host = x, .host_bytes = sizeof x};
-    assert_int_equal(kl_model_run(m, ctx, (kl_bind[]){in, {.name = "logits", .host = a, .host_bytes = sizeof a}}, 2), KL_OK);
-    assert_int_equal(kl_model_run(fresh, ctx, (kl_bind[]){in, {.name = "logits", .host = b, .host_bytes = sizeof b}}, 2), KL_OK);
+    assert_int_equal(
+        kl_model_run(m, ctx, (kl_bind[]){in, {.name = "logits", .host = a, .host_bytes = sizeof a}},
+                     2),
+        KL_OK);
+    assert_int_equal(
+        kl_model_run(fresh, ctx,
+                     (kl_bind[]){in, {.name = "logits", .host = b, .host_bytes = sizeof b}}, 2),
+        KL_OK);
     assert_memory_equal(a, b, sizeof a);
     kl_trainer_destroy(tr);
     kl_model_destroy(fresh);
@@ -240,9 +262,11 @@ static void random_labels_are_memorised(void **state)
     for (int i = 0; i < COUNT; i++)
         y[i] = (int32_t)kl__rng_below(r, 1000000 + (uint64_t)i, CLASSES);
     kl_model *m = model(3);
-    kl_trainer *tr = kl_trainer_create(m, &ctx, 1, "loss", "logits", &(kl_trainer_opts){.schedule = {.lr = 5e-3}});
+    kl_trainer *tr = kl_trainer_create(m, &ctx, 1, "loss", "logits",
+                                       &(kl_trainer_opts){.schedule = {.lr = 5e-3}});
     assert_non_null(tr);
-    kl_bind b[] = {{.name = "image", .host = x, .host_bytes = sizeof x}, {.name = "label", .host = y, .host_bytes = sizeof y}};
+    kl_bind b[] = {{.name = "image", .host = x, .host_bytes = sizeof x},
+                   {.name = "label", .host = y, .host_bytes = sizeof y}};
     kl_metrics q = {0};
     for (int i = 0; i < 150; i++)
         assert_int_equal(kl_trainer_step(tr, b, 2), KL_OK);
@@ -258,8 +282,10 @@ static void random_labels_are_memorised(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(resume_is_bit_exact),        cmocka_unit_test(the_same_run_gives_the_same_bits),
-        cmocka_unit_test(bad_checkpoints_are_refused), cmocka_unit_test(a_checkpoint_is_a_model),
+        cmocka_unit_test(resume_is_bit_exact),
+        cmocka_unit_test(the_same_run_gives_the_same_bits),
+        cmocka_unit_test(bad_checkpoints_are_refused),
+        cmocka_unit_test(a_checkpoint_is_a_model),
         cmocka_unit_test(random_labels_are_memorised),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

@@ -60,8 +60,7 @@ static void from_memory(void **state)
     assert_int_equal(kl_dataset_count(NULL), 0);
 }
 
-/* ---- splitting
- * ------------------------------------------------------------------------------------------ */
+/* ---- splitting -------------------------------------------------------------------------- */
 
 static size_t number_of(const kl_dataset *d, size_t i)
 {
@@ -154,8 +153,7 @@ static void split_again_and_refused(void **state)
     kl_dataset_destroy(b);
 }
 
-/* ---- statistics and normalisation
- * ----------------------------------------------------------------------- */
+/* ---- statistics and normalisation ------------------------------------------------------- */
 
 static void statistics_of_numbers(void **state)
 {
@@ -258,8 +256,7 @@ static void normalisation_as_text(void **state)
     kl__text_free(&t);
 }
 
-/* ---- augmentation
- * ---------------------------------------------------------------------------------------- */
+/* ---- augmentation ----------------------------------------------------------------------- */
 
 static float pick(const float *plane, long y, long x)
 {

@@ -1,4 +1,5 @@
-/* The zoo: every architecture builds, has the shapes of its original, and takes other pictures and classes. */
+/* The zoo: every architecture builds, has the shapes of its original, and takes other pictures and
+ * classes. */
 #include "ops/op.h"
 
 #include <kiln/zoo.h>
@@ -9,24 +10,52 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* Numbers of parameters, and of kept state, of the same nets in PyTorch (sum of numel over parameters(), over the running
- * statistics among buffers()), and their weights' shapes in order. */
+/* Numbers of parameters, and of kept state, of the same nets in PyTorch (sum of numel over
+ * parameters(), over the running statistics among buffers()), and their weights' shapes in order.
+ */
 static const struct original {
     const char *name;
     int64_t trained, kept;
     kl_shape weights[10];
 } originals[] = {
-    {"lenet", 61706, 0,
+    {"lenet",
+     61706,
+     0,
      {{4, {6, 1, 5, 5}}, {4, {16, 6, 5, 5}}, {2, {120, 400}}, {2, {84, 120}}, {2, {10, 84}}}},
-    {"fashion", 421738, 192, {{4, {32, 1, 3, 3}}, {4, {64, 32, 3, 3}}, {2, {128, 3136}}, {2, {10, 128}}}},
-    {"practical", 1191170, 0,
-     {{4, {32, 3, 5, 5}}, {4, {64, 32, 5, 5}}, {4, {64, 64, 5, 5}}, {2, {1000, 1024}}, {2, {10, 1000}}}},
-    {"vgg6", 2196810, 0,
-     {{4, {64, 3, 3, 3}}, {4, {64, 64, 3, 3}}, {4, {128, 64, 3, 3}}, {4, {128, 128, 3, 3}}, {4, {256, 128, 3, 3}},
-      {4, {256, 256, 3, 3}}, {2, {256, 4096}}, {2, {10, 256}}}},
-    {"vgg6bn", 2197706, 1792,
-     {{4, {64, 3, 3, 3}}, {4, {64, 64, 3, 3}}, {4, {128, 64, 3, 3}}, {4, {128, 128, 3, 3}}, {4, {256, 128, 3, 3}},
-      {4, {256, 256, 3, 3}}, {2, {256, 4096}}, {2, {10, 256}}}},
+    {"fashion",
+     421738,
+     192,
+     {{4, {32, 1, 3, 3}}, {4, {64, 32, 3, 3}}, {2, {128, 3136}}, {2, {10, 128}}}},
+    {"practical",
+     1191170,
+     0,
+     {{4, {32, 3, 5, 5}},
+      {4, {64, 32, 5, 5}},
+      {4, {64, 64, 5, 5}},
+      {2, {1000, 1024}},
+      {2, {10, 1000}}}},
+    {"vgg6",
+     2196810,
+     0,
+     {{4, {64, 3, 3, 3}},
+      {4, {64, 64, 3, 3}},
+      {4, {128, 64, 3, 3}},
+      {4, {128, 128, 3, 3}},
+      {4, {256, 128, 3, 3}},
+      {4, {256, 256, 3, 3}},
+      {2, {256, 4096}},
+      {2, {10, 256}}}},
+    {"vgg6bn",
+     2197706,
+     1792,
+     {{4, {64, 3, 3, 3}},
+      {4, {64, 64, 3, 3}},
+      {4, {128, 64, 3, 3}},
+      {4, {128, 128, 3, 3}},
+      {4, {256, 128, 3, 3}},
+      {4, {256, 256, 3, 3}},
+      {2, {256, 4096}},
+      {2, {10, 256}}}},
 };
 enum { N_ORIGINALS = sizeof originals / sizeof *originals };
 
@@ -87,7 +116,8 @@ static void names_are_readable(void **state)
 {
     kl_graph *g = built("fashion", NULL, 0);
     (void)state;
-    static const char *const names[] = {"image", "label", "conv1.weight", "bn2.running_var", "drop1", "fc2.bias", "loss"};
+    static const char *const names[] = {"image", "label",    "conv1.weight", "bn2.running_var",
+                                        "drop1", "fc2.bias", "loss"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!kl_graph_find(g, names[i]))
             fail_msg("no %s", names[i]);
@@ -102,7 +132,8 @@ static void inputs_and_outputs_are_as_promised(void **state)
     for (size_t i = 0; i < kl_zoo_count(); i++) {
         const kl_zoo_entry *e = kl_zoo_at(i);
         kl_graph *g = built(e->name, NULL, 0);
-        kl_shape image = kl_node_shape(kl_graph_find(g, "image")), logits = kl_node_shape(kl_graph_output(g, "logits"));
+        kl_shape image = kl_node_shape(kl_graph_find(g, "image")),
+                 logits = kl_node_shape(kl_graph_output(g, "logits"));
         assert_int_equal(image.n_dims, 4);
         assert_int_equal(image.dim[0], KL_BATCH);
         for (int d = 0; d < 3; d++)
@@ -139,7 +170,9 @@ static void what_cannot_be_built_is_said(void **state)
 {
     const kl_shape tiny = {3, {1, 4, 4}}, flat = {2, {28, 28}}, none = {3, {1, 0, 28}};
     (void)state;
-    refused("lenett", NULL, 0, "there is no architecture \"lenett\" (did you mean \"lenet\"?); there are lenet, fashion, ");
+    refused("lenett", NULL, 0,
+            "there is no architecture \"lenett\" (did you mean \"lenet\"?); there are lenet, "
+            "fashion, ");
     refused(NULL, NULL, 0, "there is no architecture");
     refused("lenet", &tiny, 0, "pictures of [1,4,4]: lenet:");
     refused("lenet", &flat, 0, "[channels, height, width]");

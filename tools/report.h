@@ -1,0 +1,19 @@
+/* report.html: a training on one page that needs nothing else. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include "classes.h"
+#include "run.h"
+
+typedef struct report {
+    const run *run;
+    const args *args;
+    const classes *classes; /* NULL: no confusion matrix */
+    const kl_device_info *device;
+    const char *model, *data, *val, *result; /* phrases */
+    double seconds;
+} report;
+
+int report_write(const report *r, const char *path);
+
+#endif

@@ -1,0 +1,27 @@
+/* A training seen from outside: progress, log, Ctrl-C. */
+#ifndef WATCH_H
+#define WATCH_H
+
+#include "run.h"
+
+typedef struct watch {
+    run *run;
+    FILE *say; /* lines for people; stderr where stdout carries JSON */
+    bool json; /* a line of JSON per epoch on stdout */
+    double begin;
+    const kl_trainer *trainer;
+    int best_epoch; /* from 1; 0: none yet */
+    double best_loss, best_accuracy;
+    bool has_val;
+    int code; /* a file that could not be written stops the training */
+} watch;
+
+/** kl_fit's callback. */
+bool watch_progress(void *user, const kl_progress *p);
+/** From here on the first Ctrl-C (or SIGTERM) asks the training to stop, the second ends the
+ * program. */
+void watch_signals(void);
+void unwatch_signals(void);
+bool was_interrupted(void);
+
+#endif
