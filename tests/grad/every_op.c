@@ -1,5 +1,5 @@
-/* Every op that has a gradient, by finite differences in f64, in small nets; the last test asks the table of ops whether one is
- * missing, so an op that is new cannot be forgotten. */
+/* Every op that has a gradient, by finite differences in f64, in small nets; the last test asks the
+ * table of ops whether one is missing, so an op that is new cannot be forgotten. */
 #include "ops/reduce.h"
 #include "ops/rig.h"
 
@@ -8,10 +8,28 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#define SHAPE2(a, b) {2, {a, b}}
-#define SHAPE4(n, c, h, w) {4, {n, c, h, w}}
-#define NORMAL(...) {.dtype = KL_F32, .shape = __VA_ARGS__, .fill = RIG_NORMAL}
-#define POSITIVE(...) {.dtype = KL_F32, .shape = __VA_ARGS__, .fill = RIG_UNIFORM, .lo = 0.5, .hi = 2}
+#define SHAPE2(a, b)                                                                               \
+    {                                                                                              \
+        2,                                                                                         \
+        {                                                                                          \
+            a, b                                                                                   \
+        }                                                                                          \
+    }
+#define SHAPE4(n, c, h, w)                                                                         \
+    {                                                                                              \
+        4,                                                                                         \
+        {                                                                                          \
+            n, c, h, w                                                                             \
+        }                                                                                          \
+    }
+#define NORMAL(...)                                                                                \
+    {                                                                                              \
+        .dtype = KL_F32, .shape = __VA_ARGS__, .fill = RIG_NORMAL                                  \
+    }
+#define POSITIVE(...)                                                                              \
+    {                                                                                              \
+        .dtype = KL_F32, .shape = __VA_ARGS__, .fill = RIG_UNIFORM, .lo = 0.5, .hi = 2             \
+    }
 
 /** Sums up so that each term has a weight of its own. */
 static kl_node *join(kl_graph *g, kl_node *sum, kl_node *x, float weight)
@@ -60,9 +78,12 @@ static int shapes(kl_graph *g, kl_node *const *in, kl_node **out)
     kl_node *two[2] = {in[0], kl_square(g, in[0])};
     kl_node *y = kl_concat(g, two, 2, NULL);
     y = kl_slice(g, y, &(kl_slice_opts){.start = 1, .size = 3});
-    y = kl_pad_nd(g, y, &(kl_pad_opts){.before = {0, 0, 1, 2}, .after = {0, 1, 0, -1}, .fill = KL_FILL_REFLECT});
+    y = kl_pad_nd(
+        g, y,
+        &(kl_pad_opts){.before = {0, 0, 1, 2}, .after = {0, 1, 0, -1}, .fill = KL_FILL_REFLECT});
     y = kl_transpose(g, y, &(kl_transpose_opts){.perm = {4, {0, 2, 3, 1}}});
-    out[0] = kl_tanh(g, kl_reshape(g, kl_flatten(g, y), &(kl_reshape_opts){.shape = SHAPE2(4, -2)}));
+    out[0] =
+        kl_tanh(g, kl_reshape(g, kl_flatten(g, y), &(kl_reshape_opts){.shape = SHAPE2(4, -2)}));
     return 1;
 }
 
@@ -71,7 +92,8 @@ static int reductions(kl_graph *g, kl_node *const *in, kl_node **out)
     out[0] = kl_square(g, kl_reduce_sum(g, in[0], &(kl_reduce_opts){.axes = {1, {1}}}));
     out[1] = kl_square(g, kl_reduce_mean(g, in[0], &(kl_reduce_opts){.axes = {2, {0, 2}}}));
     out[2] = kl_square(g, kl_reduce_max(g, in[0], &(kl_reduce_opts){.axes = {1, {3}}}));
-    out[3] = kl_square(g, kl__broadcast_to(g, kl__sum_to(g, in[0], (kl_shape)SHAPE4(1, 3, 1, 1)), (kl_shape)SHAPE4(2, 3, 4, 4)));
+    out[3] = kl_square(g, kl__broadcast_to(g, kl__sum_to(g, in[0], (kl_shape)SHAPE4(1, 3, 1, 1)),
+                                           (kl_shape)SHAPE4(2, 3, 4, 4)));
     return 4;
 }
 
@@ -86,10 +108,19 @@ static int products(kl_graph *g, kl_node *const *in, kl_node **out)
 
 static int windows(kl_graph *g, kl_node *const *in, kl_node **out)
 {
-    kl_node *y = kl_conv2d(g, in[0], &(kl_conv2d_opts){.filters = 6, .kernel = {3}, .pad = {.mode = KL_PAD_SAME}, .name = "c"});
-    y = kl_maxpool2d(g, y, &(kl_pool2d_opts){.window = {3}, .stride = {2}, .pad = {.top = 1, .left = 1}, .ceil_mode = true});
-    y = kl_avgpool2d(g, y, &(kl_pool2d_opts){.window = {2}, .stride = {1}, .pad = {.top = 1, .right = 1}, .skip_pad = true});
-    y = kl_conv2d_transpose(g, y, &(kl_conv2d_transpose_opts){.filters = 4, .kernel = {3}, .stride = {2}, .name = "t"});
+    kl_node *y = kl_conv2d(
+        g, in[0],
+        &(kl_conv2d_opts){.filters = 6, .kernel = {3}, .pad = {.mode = KL_PAD_SAME}, .name = "c"});
+    y = kl_maxpool2d(
+        g, y,
+        &(kl_pool2d_opts){
+            .window = {3}, .stride = {2}, .pad = {.top = 1, .left = 1}, .ceil_mode = true});
+    y = kl_avgpool2d(
+        g, y,
+        &(kl_pool2d_opts){
+            .window = {2}, .stride = {1}, .pad = {.top = 1, .right = 1}, .skip_pad = true});
+    y = kl_conv2d_transpose(
+        g, y, &(kl_conv2d_transpose_opts){.filters = 4, .kernel = {3}, .stride = {2}, .name = "t"});
     y = kl_maxout(g, y, &(kl_maxout_opts){.window = 2});
     out[0] = kl_square(g, kl_global_avgpool(g, y, NULL));
     out[1] = kl_square(g, kl_global_maxpool(g, y, NULL));
@@ -127,12 +158,21 @@ static const net nets[] = {
     {"arithmetic", arithmetic, 2, {NORMAL(SHAPE4(2, 3, 1, 4)), POSITIVE({3, {3, 2, 1}})}, false},
     {"shapes", shapes, 1, {NORMAL(SHAPE4(2, 2, 4, 5))}, false},
     {"reductions", reductions, 1, {NORMAL(SHAPE4(2, 3, 4, 4))}, false},
-    {"products", products, 3, {NORMAL(SHAPE2(5, 3)), NORMAL(SHAPE2(5, 6)), NORMAL({1, {6}})}, false},
+    {"products",
+     products,
+     3,
+     {NORMAL(SHAPE2(5, 3)), NORMAL(SHAPE2(5, 6)), NORMAL({1, {6}})},
+     false},
     {"windows", windows, 1, {NORMAL(SHAPE4(2, 2, 7, 6))}, false},
     {"normalised", normalised, 1, {NORMAL(SHAPE4(3, 2, 3, 4))}, false},
     {"normalised, inference", normalised, 1, {NORMAL(SHAPE4(3, 2, 3, 4))}, true},
-    {"losses", losses, 3, {NORMAL(SHAPE2(4, 5)), {.dtype = KL_F32, .shape = SHAPE2(4, 5), .fill = RIG_NORMAL, .no_grad = true},
-                           {.dtype = KL_I32, .shape = {1, {4}}, .fill = RIG_INDEX, .hi = 5}}, false},
+    {"losses",
+     losses,
+     3,
+     {NORMAL(SHAPE2(4, 5)),
+      {.dtype = KL_F32, .shape = SHAPE2(4, 5), .fill = RIG_NORMAL, .no_grad = true},
+      {.dtype = KL_I32, .shape = {1, {4}}, .fill = RIG_INDEX, .hi = 5}},
+     false},
 };
 
 static void each_net_agrees_with_differences(void **state)
