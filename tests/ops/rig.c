@@ -56,8 +56,30 @@ static void note(const char *op, const char *variant)
     }
 }
 
+static bool has_vectors(const char *variant)
+{
+    return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4);
+}
+
+static bool no_fp64(void)
+{
+    if (kl__ctx_caps(context(0))->fp64)
+        return false;
+    print_message("skipped: the device has no fp64\n");
+    return true;
+}
+
+/** Vectors are forced only where they are at home: elsewhere a compiler may take minutes over the
+ * unrolled bodies. */
+static bool at_home(void)
+{
+    return kl__ctx_caps(context(0))->solo;
+}
+
 int rig_ran(const char *op, const char *variant)
 {
+    if (has_vectors(variant) && !at_home())
+        return 1;
     for (size_t i = 0; i < sizeof ran / sizeof *ran; i++)
         if (!strcmp(ran[i].op, op) && !strcmp(ran[i].variant, variant))
             return ran[i].n;
@@ -306,7 +328,10 @@ static bool variant_fits(const rig_case *c, const kl__variant *v, int w)
 void rig_run(const rig_case *c)
 {
     const char *env = getenv("RIG_WIDTHS"); /* how many vector widths to try; Oclgrind runs set 1 */
-    int n_widths = env ? atoi(env) : N_WIDTHS, n_ran = 0;
+    int n_widths = env ? atoi(env) : at_home() ? N_WIDTHS : 1, n_ran = 0;
+    for (int i = 0; i < c->n_in; i++)
+        if (c->in[i].dtype == KL_F64 && no_fp64())
+            return;
     const kl__variant *v = kl__op_variants(c->op);
     if (c->op->flags & KL__OP_VIEW) {
         run_variant(c, "view", 0);
@@ -315,8 +340,7 @@ void rig_run(const rig_case *c)
     for (; v && v->name; v++) {
         if (c->only && strcmp(c->only, v->name) != 0)
             continue;
-        bool vectors = strncmp(v->name, "solo", 4) == 0 || strncmp(v->name, "wino", 4) == 0;
-        for (int w = 0; w < (vectors ? n_widths : 1); w++) {
+        for (int w = 0; w < (has_vectors(v->name) ? n_widths : 1); w++) {
             if (!variant_fits(c, v, w))
                 continue;
             run_variant(c, v->name, w);
@@ -534,14 +558,6 @@ static void add_gradients(check *k, kl_graph *g, kl_node *const *y)
     }
     if (kl_graph_check(g) != KL_OK)
         fail_msg("%s: %s", k->name, kl_last_error());
-}
-
-static bool no_fp64(void)
-{
-    if (kl__ctx_caps(context(0))->fp64)
-        return false;
-    print_message("skipped: the device has no fp64\n");
-    return true;
 }
 
 static void outputs_of(check *k, kl_graph *g, kl_node *const *y, int n_out)
