@@ -20,7 +20,7 @@
 #define FILL_EDGE 2
 
 /* Place in the input of place i of an axis of d; -1: the constant. Reflection is of less than d. */
-inline int pad_map(int i, int d, int fill)
+static inline int pad_map(int i, int d, int fill)
 {
     if (i >= 0 && i < d)
         return i;
@@ -54,7 +54,7 @@ kernel void pad_ref(global const E *restrict x, ulong xo, global E *restrict y, 
             : x[xo + (ulong)(((((i0 * d1 + i1) * d2 + i2) * d3 + i3) * d4 + i4) * d5 + i5)];
 }
 
-inline void fill_run(global E *q, int n, E v)
+static inline void fill_run(global E *q, int n, E v)
 {
     int k = 0;
     for (; k + V <= n; k += V)

@@ -158,9 +158,12 @@ matmul_solo(__global const float *a, ulong a_at, __global const float *b, ulong 
         if (!tb)
             pack_cols(b_pack, NR, b + (ulong)k0 * (ulong)ldb + (ulong)n0, ldb, cols, n);
         else
-            for (int j = 0; j < cols; j += MR)
+            /* whole vectors: the lanes behind the last column are read, never stored */
+            for (int j = 0; j < (cols + W - 1) / W * W; j += MR) {
+                const int at = min(j, cols - 1);
                 pack_rows(b_pack + j / NR * NR * n + j % NR, NR,
-                          b + (ulong)(n0 + j) * (ulong)ldb + (ulong)k0, ldb, cols - j, n);
+                          b + (ulong)(n0 + at) * (ulong)ldb + (ulong)k0, ldb, cols - at, n);
+            }
         for (int j = 0; j < cols; j += NR) {
             __global const float *bj = has_bias && splits == 1 ? bias + bias_at + n0 + j : 0;
             __local const float *bp = b_pack + j * n;

@@ -26,7 +26,7 @@
 #define OVER(v, m) (!((v) <= (m)) & ((m) == (m))) /* larger, or the first NaN */
 #define OVER_V(v, m) (~((v) <= (m)) & ((m) == (m)))
 
-inline T column_max(global const T *p, int inner, int window, int *at)
+static inline T column_max(global const T *p, int inner, int window, int *at)
 {
     T m = p[0];
     int a = 0;

@@ -4,20 +4,20 @@
 #include "pool2d_row.cl"
 
 /* Cells of a window's axis that count: from `at` (its place, negative in the pad) to at + k. */
-inline int count(int at, int k, int size, int pad_after, int skip)
+static inline int count(int at, int k, int size, int pad_after, int skip)
 {
     return skip ? min(at + k, size) - max(at, 0) : min(at + k, size + pad_after) - at;
 }
 
 /* What one of n cells gets of a gradient: the factor, so that a vector of windows costs one
  * division. */
-inline T share(int n)
+static inline T share(int n)
 {
     return (T)1 / (T)n;
 }
 
 /* Sum over cells [lo, hi) x [wlo, whi) of the window at p, row by row. */
-inline T window_sum(global const T *p, int W, int lo, int hi, int wlo, int whi)
+static inline T window_sum(global const T *p, int W, int lo, int hi, int wlo, int whi)
 {
     T sum = 0;
     for (int i = lo; i < hi; i++) {
@@ -66,7 +66,7 @@ kernel void avgpool2d_bwd_ref(global const T *restrict dy, ulong dyo, global T *
 
 #ifdef VECTORS
 /* V windows side by side, all of their columns inside. */
-inline void block_avg(global const T *p, int W, int lo, int hi, T cells, global T *y)
+static inline void block_avg(global const T *p, int W, int lo, int hi, T cells, global T *y)
 {
     TV sum = (TV)0;
     for (int i = lo; i < hi; i++) {
@@ -120,7 +120,7 @@ kernel void avgpool2d_fwd_solo(global const T *restrict x, ulong xo, global T *r
 #if V > 1 && SW == 1
 /* Row h of dx for stride 1: vectors gather from the windows that cover them, so that no load waits
  * for a store. */
-inline void gather_row(global const T *dy, global T *row, int h, int H, int W, int OH, int OW,
+static inline void gather_row(global const T *dy, global T *row, int h, int H, int W, int OH, int OW,
                        int PT, int PL, int PB, int PR, int skip)
 {
     int from = max(0, (h + PT - KH + SH) / SH), to = min(OH, (h + PT) / SH + 1);
@@ -150,7 +150,7 @@ inline void gather_row(global const T *dy, global T *row, int h, int H, int W, i
 }
 #else
 /* One window's gradient into the cells of one row of dx. */
-inline void spread(global T *row, int W, int PL, int ow, T g)
+static inline void spread(global T *row, int W, int PL, int ow, T g)
 {
     int w = ow * SW - PL;
     for (int j = max(0, -w); j < min(KW, W - w); j++)

@@ -21,7 +21,7 @@
 #define TO_ARG CAT(CAT(convert_, A), V)
 
 /* Cells of a window's axis that count: as in pool2d_avg.cl. */
-inline int count(int at, int k, int size, int pad_after, int skip)
+static inline int count(int at, int k, int size, int pad_after, int skip)
 {
     return skip ? min(at + k, size) - max(at, 0) : min(at + k, size + pad_after) - at;
 }

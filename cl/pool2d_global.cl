@@ -100,7 +100,7 @@ kernel void global_avgpool_fwd_solo(global const T *restrict x, ulong xo, global
     }
 }
 
-inline void fill_run(global T *p, int n, T v)
+static inline void fill_run(global T *p, int n, T v)
 {
     int k = 0;
     for (; k + V <= n; k += V)

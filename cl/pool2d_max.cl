@@ -13,7 +13,7 @@
 
 /* Cells [lo, hi) x [wlo, whi) of the window at p (its cell 0,0, which may lie outside). The window
  * has a cell. */
-inline T window_max(global const T *p, int W, int kw, int lo, int hi, int wlo, int whi, int *at)
+static inline T window_max(global const T *p, int W, int kw, int lo, int hi, int wlo, int whi, int *at)
 {
     T m = p[lo * W + wlo];
     int a = lo * kw + wlo;
@@ -67,7 +67,7 @@ kernel void maxpool2d_bwd_ref(global const T *restrict dy, ulong dyo, global con
 
 #ifdef VECTORS
 /* V windows side by side, all of their columns inside. */
-inline void block_max(global const T *p, int W, int lo, int hi, global T *y, global A *arg)
+static inline void block_max(global const T *p, int W, int lo, int hi, global T *y, global A *arg)
 {
     TV m = (TV)(-INFINITY);
     IV a = (IV)(lo * KW);

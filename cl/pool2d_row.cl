@@ -30,11 +30,11 @@
 #define REACH (KW > SW ? KW : SW) /* cells of a row that loads for one window may touch */
 
 /* Windows whose cells (and what loads touch beside them) all lie inside the row: [first, end). */
-inline int row_first(int OW, int PL)
+static inline int row_first(int OW, int PL)
 {
     return min((PL + SW - 1) / SW, OW);
 }
-inline int row_end(int W, int OW, int PL)
+static inline int row_end(int W, int OW, int PL)
 {
     return W + PL < REACH ? 0 : min((W + PL - REACH) / SW + 1, OW);
 }
@@ -54,7 +54,7 @@ inline int row_end(int W, int OW, int PL)
 #endif
 
 /* Zeros over n elements. */
-inline void fill_zero(global T *p, int n)
+static inline void fill_zero(global T *p, int n)
 {
     int k = 0;
     for (; k + 16 <= n; k += 16)

@@ -20,8 +20,9 @@ WIDTHS = {'4': None, '8': ['conv_same', 'conv_stride', 'conv_first', 'conv_group
                            'avgpool', 'maxpool_c', 'avgpool_c', 'batchnorm', 'batchnorm_cols', 'softmax_cols', 'xent', 'dropout',
                            'sum_mixed', 'reorder0', 'reorder1', 'unary', 'adam']}
 
-# Oclgrind's check of uninitialised memory does not know LLVM's `freeze`: these cases run with the other checks only.
-FREEZE = {}
+# Oclgrind's check of uninitialised memory dies of a shuffle that gives fewer lanes than it takes (`v.even` in pool2d_row.cl): these
+# cases run with the other checks only. Blocked pooling, maxpool_c and avgpool_c, runs with all.
+NOT_UNINITIALISED = {'maxpool', 'maxpool_2', 'avgpool', 'avgpool_skip'}
 
 # Kernels that no case launches, with the reason.
 NOT_LAUNCHED = {}
@@ -39,6 +40,7 @@ PLANTED = {
 }
 
 
+# Kernels are built without optimization: what LLVM makes of x / n beside x % n (`freeze`) is unknown to that check.
 def env(log, width, uninitialised=True):
     e = {k: v for k, v in os.environ.items() if not k.startswith(('KILN_', 'OCLGRIND_', 'OCL_ICD', 'OPENCL_'))}
     e.update(OCL_ICD_VENDORS=ICD, OCLGRIND_LOG=log, OCLGRIND_DATA_RACES='1', OCLGRIND_CHECK_API='1', OCLGRIND_MAX_ERRORS='20',
@@ -70,7 +72,7 @@ def first_report(log):
 
 
 def run_case(kernels, name, width):
-    wrong, log, out, seconds = play([kernels, name], width, name not in FREEZE)
+    wrong, log, out, seconds = play([kernels, name], width, name not in NOT_UNINITIALISED)
     if not wrong and 'Oclgrind' not in out:
         wrong = f'ran on another device: {out.splitlines()[0] if out else ""}'
     if not wrong and log.strip():
