@@ -11,6 +11,7 @@ wrap       (no rule) lets clang-format wrap the lines that are too long, and onl
 """
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -111,10 +112,11 @@ def doors():
             yield f'src/{floor.name}: no README.md'
         elif (n := sign.read_text().count('\n')) > 40:
             yield f'src/{floor.name}/README.md: {n} lines, a sign has 40'
-    known = subprocess.run(['git', '-C', ROOT, 'ls-files', '-z'], capture_output=True, text=True)
-    if known.returncode == 0:
+    git = shutil.which('git')
+    known = git and subprocess.run([git, '-C', ROOT, 'ls-files', '-z'], capture_output=True, text=True)
+    if known and known.returncode == 0:
         tops = {n.split('/')[0] for n in known.stdout.split('\0') if n}
-    else:  # an unpacked archive: what a build makes may stand there too
+    else:  # an unpacked archive, or no git here: what a build makes may stand there too
         tops = {p.name for p in ROOT.iterdir() if not re.match(r'build|runs$', p.name)}
     for name in sorted(tops - TOP):
         yield f'{name}: not at the top of the house'
