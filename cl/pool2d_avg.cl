@@ -120,8 +120,8 @@ kernel void avgpool2d_fwd_solo(global const T *restrict x, ulong xo, global T *r
 #if V > 1 && SW == 1
 /* Row h of dx for stride 1: vectors gather from the windows that cover them, so that no load waits
  * for a store. */
-static inline void gather_row(global const T *dy, global T *row, int h, int H, int W, int OH, int OW,
-                       int PT, int PL, int PB, int PR, int skip)
+static inline void gather_row(global const T *dy, global T *row, int h, int H, int W, int OH,
+                              int OW, int PT, int PL, int PB, int PR, int skip)
 {
     int from = max(0, (h + PT - KH + SH) / SH), to = min(OH, (h + PT) / SH + 1);
     /* columns all of whose windows lie inside the row, and so share one width */

@@ -13,7 +13,8 @@
 
 /* Cells [lo, hi) x [wlo, whi) of the window at p (its cell 0,0, which may lie outside). The window
  * has a cell. */
-static inline T window_max(global const T *p, int W, int kw, int lo, int hi, int wlo, int whi, int *at)
+static inline T window_max(global const T *p, int W, int kw, int lo, int hi, int wlo, int whi,
+                           int *at)
 {
     T m = p[lo * W + wlo];
     int a = lo * kw + wlo;

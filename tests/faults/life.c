@@ -1,5 +1,5 @@
-/* The whole life of a training through the public door: set-up, two steps, evaluation, save, load, destruction. For faults
- * that come from outside (an OpenCL layer).
+/* The whole life of a training through the public door: set-up, two steps, evaluation, save, load,
+ * destruction. For faults that come from outside (an OpenCL layer).
  *
  * usage: life FOLDER   writes FOLDER/kept; on an error prints "error: SENTENCE" and ends with 1
  *        life check FOLDER   FOLDER/kept is whole */
@@ -9,8 +9,10 @@
 #include <string.h>
 
 static const char net[] = "image = input(shape=[N,2,8,8])\nlabel = input(shape=[N], dtype=i32)\n"
-                          "c = conv2d(image, filters=5, kernel=3, pad=same)\nb = batchnorm(c)\nr = relu(b)\np = maxpool2d(r, window=2)\n"
-                          "f = dense(p, units=12)\nd = dropout(f, rate=0.25)\nl = dense(d, units=4)\ns = softmax_xent(l, label)\n"
+                          "c = conv2d(image, filters=5, kernel=3, pad=same)\nb = batchnorm(c)\nr = "
+                          "relu(b)\np = maxpool2d(r, window=2)\n"
+                          "f = dense(p, units=12)\nd = dropout(f, rate=0.25)\nl = dense(d, "
+                          "units=4)\ns = softmax_xent(l, label)\n"
                           "output logits = l\noutput loss = s\n";
 enum { BATCH = 8, PIXELS = 2 * 8 * 8 };
 
@@ -22,7 +24,8 @@ static kl_status play(kl_trainer *tr, const char *path)
         x[i] = (float)(i * 37 % 101) / 101.0f;
     for (int i = 0; i < BATCH; i++)
         y[i] = i % 4;
-    const kl_bind binds[] = {{.name = "image", .host = x, .host_bytes = sizeof x}, {.name = "label", .host = y, .host_bytes = sizeof y}};
+    const kl_bind binds[] = {{.name = "image", .host = x, .host_bytes = sizeof x},
+                             {.name = "label", .host = y, .host_bytes = sizeof y}};
     kl_status st = KL_OK;
     for (int i = 0; st == KL_OK && i < 2; i++)
         st = kl_trainer_step(tr, binds, 2);
@@ -51,7 +54,9 @@ int main(int argc, char **argv)
     kl_ctx *c = kl_ctx_create(&(kl_ctx_opts){.cache_dir = ""});
     kl_graph *g = c ? kl_graph_parse(net, "net") : NULL;
     kl_model *m = g ? kl_model_create(g, NULL) : NULL;
-    kl_trainer *tr = m ? kl_trainer_create(m, &c, 1, "loss", "logits", &(kl_trainer_opts){.shards = 2, .clip_norm = 1}) : NULL;
+    kl_trainer *tr = m ? kl_trainer_create(m, &c, 1, "loss", "logits",
+                                           &(kl_trainer_opts){.shards = 2, .clip_norm = 1})
+                       : NULL;
     kl_status st = tr ? play(tr, path) : KL_E_DEVICE;
     if (st != KL_OK)
         snprintf(error, sizeof error, "%s", kl_last_error());

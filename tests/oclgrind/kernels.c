@@ -1,4 +1,5 @@
-/* Runs one small case of Kiln's kernels, or names them all; the script beside it starts it under Oclgrind and reads the log.
+/* Runs one small case of Kiln's kernels, or names them all; the script beside it starts it under
+ * Oclgrind and reads the log.
  *
  * usage: kernels list | CASE: prints "kernel NAME" for each kernel that it launched. */
 #include "oclgrind/cases.h"
@@ -29,8 +30,9 @@ static void die(const char *what)
     exit(1);
 }
 
-/* Oclgrind's check of uninitialised memory keeps what it knew of a buffer that is gone, size and all, and takes it for the
- * next one, so no buffer goes; and it sees neither fills nor copies, so these are writes here. */
+/* Oclgrind's check of uninitialised memory keeps what it knew of a buffer that is gone, size and
+ * all, and takes it for the next one, so no buffer goes; and it sees neither fills nor copies, so
+ * these are writes here. */
 static const kl__cl_table *loader;
 
 static cl_int CL_API_CALL keep(cl_mem mem)
@@ -39,24 +41,27 @@ static cl_int CL_API_CALL keep(cl_mem mem)
     return CL_SUCCESS;
 }
 
-static cl_int CL_API_CALL copy(cl_command_queue q, cl_mem src, cl_mem dst, size_t from, size_t to, size_t n, cl_uint n_wait, const cl_event *wait,
-                               cl_event *done)
+static cl_int CL_API_CALL copy(cl_command_queue q, cl_mem src, cl_mem dst, size_t from, size_t to,
+                               size_t n, cl_uint n_wait, const cl_event *wait, cl_event *done)
 {
     void *p = malloc(n);
-    cl_int code = p ? loader->clEnqueueReadBuffer(q, src, CL_TRUE, from, n, p, n_wait, wait, NULL) : CL_OUT_OF_HOST_MEMORY;
+    cl_int code = p ? loader->clEnqueueReadBuffer(q, src, CL_TRUE, from, n, p, n_wait, wait, NULL)
+                    : CL_OUT_OF_HOST_MEMORY;
     if (!code)
         code = loader->clEnqueueWriteBuffer(q, dst, CL_TRUE, to, n, p, 0, NULL, done);
     free(p);
     return code;
 }
 
-static cl_int CL_API_CALL fill(cl_command_queue q, cl_mem dst, const void *pattern, size_t each, size_t to, size_t n, cl_uint n_wait,
-                               const cl_event *wait, cl_event *done)
+static cl_int CL_API_CALL fill(cl_command_queue q, cl_mem dst, const void *pattern, size_t each,
+                               size_t to, size_t n, cl_uint n_wait, const cl_event *wait,
+                               cl_event *done)
 {
     char *p = malloc(n);
     for (size_t i = 0; p && i < n; i += each)
         memcpy(p + i, pattern, each);
-    cl_int code = p ? loader->clEnqueueWriteBuffer(q, dst, CL_TRUE, to, n, p, n_wait, wait, done) : CL_OUT_OF_HOST_MEMORY;
+    cl_int code = p ? loader->clEnqueueWriteBuffer(q, dst, CL_TRUE, to, n, p, n_wait, wait, done)
+                    : CL_OUT_OF_HOST_MEMORY;
     free(p);
     return code;
 }
@@ -74,11 +79,13 @@ static kl_ctx *open_device(void)
     return kl_ctx_create(&(kl_ctx_opts){.flags = KL_CTX_BARE_BUFFERS, .cache_dir = ""});
 }
 
-/* ---- leaves: each in a buffer of exactly its size ---------------------------------------------------------- */
+/* ---- leaves: each in a buffer of exactly its size
+ * ---------------------------------------------------------- */
 static kl__mem *memory(const void *p, size_t bytes)
 {
     kl__mem *m = kl__mem_create(ctx, bytes);
-    if (!m || (bytes && kl__lane_write(kl__ctx_lane(ctx, KL__COMPUTE), (kl__span){m, 0}, p, bytes, NULL) != KL_OK))
+    if (!m || (bytes && kl__lane_write(kl__ctx_lane(ctx, KL__COMPUTE), (kl__span){m, 0}, p, bytes,
+                                       NULL) != KL_OK))
         die("memory");
     return m;
 }
@@ -105,7 +112,9 @@ static kl__mem *fill_leaf(const kl_node *x, uint32_t k)
     return m;
 }
 
-/* ---- graphs ------------------------------------------------------------------------------------------------ */
+/* ---- graphs
+ * ------------------------------------------------------------------------------------------------
+ */
 typedef kl_graph *make_graph(const void *what);
 
 /** Outputs "d:NAME": gradients by every f32 input and every parameter that is trained. */
@@ -114,7 +123,8 @@ static void append_gradients(kl_graph *g)
     kl_node *wrt[MAX_LEAVES], *dx[MAX_LEAVES];
     size_t n = 0, n_outputs = g->n_outputs;
     for (size_t i = 0; i < g->n_nodes && n < MAX_LEAVES; i++)
-        if ((kl__is_input(g->nodes[i]) && g->nodes[i]->desc.dtype == KL_F32 && strcmp(g->nodes[i]->name, "t") != 0) ||
+        if ((kl__is_input(g->nodes[i]) && g->nodes[i]->desc.dtype == KL_F32 &&
+             strcmp(g->nodes[i]->name, "t") != 0) ||
             (kl__is_param(g->nodes[i]) && kl__leaf_of(g->nodes[i])->trainable))
             wrt[n++] = g->nodes[i];
     for (size_t o = 0; o < n_outputs; o++) {
@@ -149,7 +159,8 @@ static kl_graph *from_text(const void *what)
     return low;
 }
 
-/* ---- ops that no text names -------------------------------------------------------------------------------- */
+/* ---- ops that no text names
+ * -------------------------------------------------------------------------------- */
 typedef struct op_case {
     const char *name;
     const kl__op *op;
@@ -165,9 +176,24 @@ typedef struct op_case {
 static const op_case op_cases[] = {
     {"correct", &kl__op_correct, NULL, 2, {D2(7, 10), D1(7)}, {KL_F32, KL_I32}},
     {"tree_add", &kl__op_tree_add, NULL, 2, {D1(83), D1(83)}, {KL_F32, KL_F32}},
-    {"running_update", &kl__op_running_update, &(kl__running){0.1f, KL_TORCH}, 2, {D1(13), D1(13)}, {KL_F32, KL_F32}},
-    {"running_update_keras", &kl__op_running_update, &(kl__running){0.9f, KL_KERAS}, 2, {D1(13), D1(13)}, {KL_F32, KL_F32}},
-    {"grad_norm", &kl__op_grad_norm, &(kl__grad_norm){1.5f}, 4, {D1(640), D1(10), D2(3, 4), D1(1)}, {KL_F32, KL_U8, KL_F32, KL_F32}},
+    {"running_update",
+     &kl__op_running_update,
+     &(kl__running){0.1f, KL_TORCH},
+     2,
+     {D1(13), D1(13)},
+     {KL_F32, KL_F32}},
+    {"running_update_keras",
+     &kl__op_running_update,
+     &(kl__running){0.9f, KL_KERAS},
+     2,
+     {D1(13), D1(13)},
+     {KL_F32, KL_F32}},
+    {"grad_norm",
+     &kl__op_grad_norm,
+     &(kl__grad_norm){1.5f},
+     4,
+     {D1(640), D1(10), D2(3, 4), D1(1)},
+     {KL_F32, KL_U8, KL_F32, KL_F32}},
 };
 
 static kl_graph *from_op(const void *what)
@@ -241,7 +267,8 @@ static kl_graph *from_reorder(const void *what)
     return g;
 }
 
-/* ---- a graph in each form: variants by choice, by name, and with the element-wise ops apart ------------------ */
+/* ---- a graph in each form: variants by choice, by name, and with the element-wise ops apart
+ * ------------------ */
 typedef struct forms {
     char *seen[MAX_FORMS];
     int n;
@@ -253,7 +280,8 @@ static bool is_new(forms *f, const kl__plan *p)
     kl__text t = {0};
     for (size_t i = 0; i < p->graph->n_applies; i++)
         if (p->graph->applies[i]->variant)
-            kl__put(&t, "%s:%s ", p->graph->applies[i]->op->name, p->graph->applies[i]->variant->name);
+            kl__put(&t, "%s:%s ", p->graph->applies[i]->op->name,
+                    p->graph->applies[i]->variant->name);
     for (int i = 0; i < f->n; i++)
         if (t.s && !strcmp(f->seen[i], t.s)) {
             kl__text_free(&t);
@@ -273,7 +301,8 @@ static void say_kernels(const kl__plan *p)
 
 static void run_form(forms *f, make_graph *make, const void *what, const char *force, bool no_fuse)
 {
-    static const uint32_t words[KL__STEP_WORDS] = {3, 1, 2, 0, 0, 0x3a83126f, 0x3f000000, 0x3f000000, 0x3f000000, 0x3f000000, 0x3f800000};
+    static const uint32_t words[KL__STEP_WORDS] = {
+        3, 1, 2, 0, 0, 0x3a83126f, 0x3f000000, 0x3f000000, 0x3f000000, 0x3f000000, 0x3f800000};
     kl__mem *leaf[MAX_LEAVES], *step = memory(words, sizeof words);
     size_t n = 0;
     kl_graph *g = make(what);
@@ -286,7 +315,8 @@ static void run_form(forms *f, make_graph *make, const void *what, const char *f
         leaf[n] = fill_leaf(x, (uint32_t)n);
         x->place = (kl__place){KL__AT_SPAN, {leaf[n++], 0}, 0};
     }
-    kl__plan *p = kl__plan_create(ctx, g, &(kl__plan_opts){.force = force, .step = step, .no_fuse = no_fuse});
+    kl__plan *p =
+        kl__plan_create(ctx, g, &(kl__plan_opts){.force = force, .step = step, .no_fuse = no_fuse});
     if (!p)
         die(force ? force : "plan");
     if (is_new(f, p)) {
@@ -314,19 +344,29 @@ static void run_forms(make_graph *make, const void *what)
 static void run_reorders(int only)
 {
     int v = kl__ctx_caps(ctx)->vector;
-    const kl__layout all[] = {{KL__PLAIN, 0, {0}}, {KL__NCHWC, v, {0}}, {KL__NCHWC, v, {1, 2, 0, 3}}, {KL__NCHWC, 1, {2, 1, 1, 0}}, {KL__OIHWC, v, {0}}};
+    const kl__layout all[] = {{KL__PLAIN, 0, {0}},
+                              {KL__NCHWC, v, {0}},
+                              {KL__NCHWC, v, {1, 2, 0, 3}},
+                              {KL__NCHWC, 1, {2, 1, 1, 0}},
+                              {KL__OIHWC, v, {0}}};
     static const int64_t shapes[][4] = {{1, 9, 3, 5}, {2, 3, 1, 1}};
     for (size_t s = 0; s < COUNT(shapes); s++)
         for (size_t to = 0; to < COUNT(all); to++)
-            run_forms(from_reorder, &(reorder_case){all[only], all[to], kl__shape4(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3])});
+            run_forms(from_reorder, &(reorder_case){all[only], all[to],
+                                                    kl__shape4(shapes[s][0], shapes[s][1],
+                                                               shapes[s][2], shapes[s][3])});
 }
 
-/* ---- a step of training through the public door ------------------------------------------------------------- */
-static const char lenet[] = "image = input(shape=[N,1,12,12])\nlabel = input(shape=[N], dtype=i32)\n"
-                            "c1 = conv2d(image, filters=6, kernel=5, pad=same)\na1 = tanh(c1)\np1 = maxpool2d(a1, window=2)\n"
-                            "c2 = conv2d(p1, filters=10, kernel=3)\na2 = relu(c2)\np2 = maxpool2d(a2, window=2)\n"
-                            "f1 = dense(p2, units=20)\na3 = relu(f1)\ndr = dropout(a3, rate=0.25)\nf2 = dense(dr, units=10)\nls = softmax_xent(f2, label)\n"
-                            "output logits = f2\noutput loss = ls\n";
+/* ---- a step of training through the public door
+ * ------------------------------------------------------------- */
+static const char lenet[] =
+    "image = input(shape=[N,1,12,12])\nlabel = input(shape=[N], dtype=i32)\n"
+    "c1 = conv2d(image, filters=6, kernel=5, pad=same)\na1 = tanh(c1)\np1 = maxpool2d(a1, "
+    "window=2)\n"
+    "c2 = conv2d(p1, filters=10, kernel=3)\na2 = relu(c2)\np2 = maxpool2d(a2, window=2)\n"
+    "f1 = dense(p2, units=20)\na3 = relu(f1)\ndr = dropout(a3, rate=0.25)\nf2 = dense(dr, "
+    "units=10)\nls = softmax_xent(f2, label)\n"
+    "output logits = f2\noutput loss = ls\n";
 
 static void run_step(const char *ref)
 {
@@ -341,10 +381,11 @@ static void run_step(const char *ref)
     kl_model *m = g ? kl_model_create(g, NULL) : NULL;
     const kl_trainer_opts opts = {.optim = {.kind = KL_ADAMW}, .clip_norm = 1, .shards = 2};
     kl_trainer *tr = m ? kl_trainer_create(m, &ctx, 1, "loss", "logits", &opts) : NULL;
-    kl_bind binds[] = {{.name = "image", .host = x, .host_bytes = sizeof x}, {.name = "label", .host = y, .host_bytes = sizeof y}};
+    kl_bind binds[] = {{.name = "image", .host = x, .host_bytes = sizeof x},
+                       {.name = "label", .host = y, .host_bytes = sizeof y}};
     kl_metrics got;
-    if (!tr || kl_trainer_step(tr, binds, 2) != KL_OK || kl_trainer_step(tr, binds, 2) != KL_OK || kl_trainer_eval(tr, binds, 2) != KL_OK ||
-        kl_trainer_metrics(tr, &got) != KL_OK)
+    if (!tr || kl_trainer_step(tr, binds, 2) != KL_OK || kl_trainer_step(tr, binds, 2) != KL_OK ||
+        kl_trainer_eval(tr, binds, 2) != KL_OK || kl_trainer_metrics(tr, &got) != KL_OK)
         die("step");
     printf("loss %g\n", got.loss);
     kl_trainer_destroy(tr);
@@ -352,7 +393,8 @@ static void run_step(const char *ref)
     kl_graph_destroy(g);
 }
 
-/* ---- kernels that no op launches, or only beside a library's --------------------------------------------------- */
+/* ---- kernels that no op launches, or only beside a library's
+ * --------------------------------------------------- */
 static void launch(kl__seq *s, kl__launch l)
 {
     l.label = "direct";
@@ -369,22 +411,47 @@ static void run_direct(void)
     kl__seq *s = kl__seq_create(ctx);
     if (!a || !b || !s)
         die("direct");
-    const kl__arg from = {.kind = KL__ARG_SPAN, .elem = 4, .span = {a, 0}}, to = {.kind = KL__ARG_SPAN, .elem = 4, .span = {b, 0}};
-    const kl__arg from4 = {.kind = KL__ARG_SPAN, .elem = 16, .span = {a, 0}}, to4 = {.kind = KL__ARG_SPAN, .elem = 16, .span = {b, 0}};
-    const kl__arg n = {.kind = KL__ARG_U32, .v = {.u32 = 128}}, n4 = {.kind = KL__ARG_U32, .v = {.u32 = 31}}, per = {.kind = KL__ARG_U32, .v = {.u32 = 4}};
-    launch(s, (kl__launch){.file = "selfprobe.cl", .kernel = "selfprobe_mix", .n_args = 3, .arg = {from, to, n}, .global = {128}, .local = {8}});
-    launch(s, (kl__launch){.file = "selfprobe.cl", .kernel = "selfprobe_turn", .n_args = 2, .arg = {from, to}, .global = {128}, .local = {8}});
-    launch(s, (kl__launch){.file = "selfprobe.cl", .kernel = "selfprobe_stream", .n_args = 4, .arg = {from4, to4, n4, per}, .global = {8}, .local = {1}});
-    launch(s, (kl__launch){.file = "matmul_coop.cl", .kernel = "matmul_bias", .n_args = 4, .arg = {from, to, kl__arg_i32(121), kl__arg_i32(11)},
-                           .global = {128}, .local = {64}});
-    if (kl__seq_run(s, kl__ctx_lane(ctx, KL__COMPUTE), 0, kl__seq_count(s)) != KL_OK || kl_ctx_finish(ctx) != KL_OK)
+    const kl__arg from = {.kind = KL__ARG_SPAN, .elem = 4, .span = {a, 0}},
+                  to = {.kind = KL__ARG_SPAN, .elem = 4, .span = {b, 0}};
+    const kl__arg from4 = {.kind = KL__ARG_SPAN, .elem = 16, .span = {a, 0}},
+                  to4 = {.kind = KL__ARG_SPAN, .elem = 16, .span = {b, 0}};
+    const kl__arg n = {.kind = KL__ARG_U32, .v = {.u32 = 128}},
+                  n4 = {.kind = KL__ARG_U32, .v = {.u32 = 31}},
+                  per = {.kind = KL__ARG_U32, .v = {.u32 = 4}};
+    launch(s, (kl__launch){.file = "selfprobe.cl",
+                           .kernel = "selfprobe_mix",
+                           .n_args = 3,
+                           .arg = {from, to, n},
+                           .global = {128},
+                           .local = {8}});
+    launch(s, (kl__launch){.file = "selfprobe.cl",
+                           .kernel = "selfprobe_turn",
+                           .n_args = 2,
+                           .arg = {from, to},
+                           .global = {128},
+                           .local = {8}});
+    launch(s, (kl__launch){.file = "selfprobe.cl",
+                           .kernel = "selfprobe_stream",
+                           .n_args = 4,
+                           .arg = {from4, to4, n4, per},
+                           .global = {8},
+                           .local = {1}});
+    launch(s, (kl__launch){.file = "matmul_coop.cl",
+                           .kernel = "matmul_bias",
+                           .n_args = 4,
+                           .arg = {from, to, kl__arg_i32(121), kl__arg_i32(11)},
+                           .global = {128},
+                           .local = {64}});
+    if (kl__seq_run(s, kl__ctx_lane(ctx, KL__COMPUTE), 0, kl__seq_count(s)) != KL_OK ||
+        kl_ctx_finish(ctx) != KL_OK)
         die("direct");
     kl__seq_destroy(s);
     kl__mem_release(a);
     kl__mem_release(b);
 }
 
-/* ---- the program -------------------------------------------------------------------------------------------- */
+/* ---- the program
+ * -------------------------------------------------------------------------------------------- */
 static bool run_table(const char *name, bool list)
 {
 #define EACH(table, make)                                                                          \
