@@ -136,7 +136,8 @@ def wrapper(name, text):
     if name.startswith('clRelease'):
         lines.append('    atomic_fetch_sub(&live, 1); /* whoever lets go has let go, also of what fails */')
     if makes:
-        lines += [f'    if (hit("{name}")) {{', f'        if ({names[-1]})', f'            *{names[-1]} = {code};', '        return NULL;', '    }']
+        lines += [f'    if (hit("{name}")) {{', f'        if ({names[-1]})', f'            *{names[-1]} = {code};']
+        lines += ['        return NULL;', '    }']
     else:
         lines += [f'    if (hit("{name}"))', f'        return {code};']
     call = f'next->{name}({", ".join(names)})'

@@ -129,7 +129,8 @@ def main():
     if not rest:
         missing = sorted(all_kernels(root) - launched - set(NOT_LAUNCHED))
         passed, failed = passed + (not missing), failed + bool(missing)
-        print(f'[{"  FAILED  " if missing else "       OK "}] every kernel of cl/ was launched{": not " + ", ".join(missing) if missing else ""}')
+        told = f': not {", ".join(missing)}' if missing else ''
+        print(f'[{"  FAILED  " if missing else "       OK "}] every kernel of cl/ was launched{told}')
     print(f'{passed} passed, {failed} failed')
     return 1 if failed else 0
 
