@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""Writes an OpenCL layer (OPENCL_LAYERS) that counts objects and makes the N-th call fail. It wraps every function of Kiln's table
-(src/device/opencl.h); prototypes come from the installed CL/cl.h, so that a new entry point cannot be forgotten.
+"""Writes an OpenCL layer (OPENCL_LAYERS) that counts objects and makes the N-th call fail. It wraps
+every function of Kiln's table (src/device/opencl.h); prototypes come from the installed CL/cl.h, so
+that a new entry point cannot be forgotten.
 
-The layer reads  KILN_LAYER_AT=N  the call that fails (from 1; absent: none),  KILN_LAYER_REPORT=FILE  where it writes "layer W wrapped"
-when it is loaded, "inject N NAME" and, at the end, "live L objects";  KILN_LAYER_TRACE=1  adds "call N NAME" for each call.
+The layer reads KILN_LAYER_AT=N, the call that fails (from 1; absent: none), and
+KILN_LAYER_REPORT=FILE, where it writes "layer W wrapped" when it is loaded, "inject N NAME" and, at
+the end, "live L objects". KILN_LAYER_TRACE=1 adds "call N NAME" for each call.
 
 usage: layer_gen.py opencl.h OUTPUT CC [ARG ...]"""
 import re
 import subprocess
 import sys
 
-CODES = {'clCreateBuffer': 'CL_MEM_OBJECT_ALLOCATION_FAILURE', 'clBuildProgram': 'CL_BUILD_PROGRAM_FAILURE',
-         'clGetDeviceIDs': 'CL_DEVICE_NOT_AVAILABLE', 'clCreateContext': 'CL_DEVICE_NOT_AVAILABLE',
-         'clCreateKernel': 'CL_INVALID_KERNEL', 'clWaitForEvents': 'CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST'}
+CODES = {'clCreateBuffer': 'CL_MEM_OBJECT_ALLOCATION_FAILURE',
+         'clBuildProgram': 'CL_BUILD_PROGRAM_FAILURE',
+         'clGetDeviceIDs': 'CL_DEVICE_NOT_AVAILABLE',
+         'clCreateContext': 'CL_DEVICE_NOT_AVAILABLE',
+         'clCreateKernel': 'CL_INVALID_KERNEL',
+         'clWaitForEvents': 'CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST'}
 
 HEAD = '''/* Made by layer_gen.py. */
 #ifndef CL_TARGET_OPENCL_VERSION
@@ -59,7 +64,8 @@ static void at_end(void)
 '''
 
 TAIL = '''
-CL_API_ENTRY cl_int CL_API_CALL clGetLayerInfo(cl_layer_info what, size_t size, void *value, size_t *size_ret)
+CL_API_ENTRY cl_int CL_API_CALL clGetLayerInfo(cl_layer_info what, size_t size, void *value,
+                                               size_t *size_ret)
 {
     static const char name[] = "kiln faults";
     const cl_layer_api_version version = CL_LAYER_API_VERSION_100;
@@ -99,8 +105,10 @@ def table(path):
 
 
 def prototypes(command):
-    source = ('#define CL_TARGET_OPENCL_VERSION 300\n#define CL_USE_DEPRECATED_OPENCL_1_2_APIS\n#include <CL/cl.h>\n')
-    text = subprocess.run(command + ['-E', '-P', '-x', 'c', '-'], input=source, capture_output=True, text=True, check=True).stdout
+    source = ('#define CL_TARGET_OPENCL_VERSION 300\n#define CL_USE_DEPRECATED_OPENCL_1_2_APIS\n'
+              '#include <CL/cl.h>\n')
+    text = subprocess.run(command + ['-E', '-P', '-x', 'c', '-'], input=source, capture_output=True,
+                          text=True, check=True).stdout
     return re.sub(r'\s+', ' ', re.sub(r'__attribute__\s*\(\(.*?\)\)', '', text))
 
 
@@ -134,10 +142,15 @@ def wrapper(name, text):
     code, makes = CODES.get(name, 'CL_OUT_OF_RESOURCES'), ret != 'cl_int'
     lines = [f'static {ret} CL_API_CALL w_{name}({", ".join(params)})', '{']
     if name.startswith('clRelease'):
-        lines.append('    atomic_fetch_sub(&live, 1); /* whoever lets go has let go, also of what fails */')
+        lines.append('    atomic_fetch_sub(&live, 1); /* let go, also where that fails */')
     if makes:
+<<<<<<< HEAD
         lines += [f'    if (hit("{name}")) {{', f'        if ({names[-1]})', f'            *{names[-1]} = {code};']
         lines += ['        return NULL;', '    }']
+=======
+        lines += [f'    if (hit("{name}")) {{', f'        if ({names[-1]})',
+                  f'            *{names[-1]} = {code};', '        return NULL;', '    }']
+>>>>>>> suites
     else:
         lines += [f'    if (hit("{name}"))', f'        return {code};']
     call = f'next->{name}({", ".join(names)})'
@@ -149,7 +162,8 @@ def wrapper(name, text):
     elif name.startswith('clEnqueue'):
         counts = f'r == CL_SUCCESS && {names[-1]} != NULL'
     if counts:
-        lines += [f'    {ret} r = {call};', f'    if ({counts})', '        atomic_fetch_add(&live, 1);', '    return r;']
+        lines += [f'    {ret} r = {call};', f'    if ({counts})',
+                  '        atomic_fetch_add(&live, 1);', '    return r;']
     else:
         lines.append(f'    return {call};')
     return '\n'.join(lines + ['}'])

@@ -101,10 +101,10 @@ static kl__mem *fill_leaf(const kl_node *x, uint32_t k)
         die("out of memory");
     kl__rng r = kl__rng_of(5, "oclgrind", k);
     for (size_t i = 0; i < n; i++)
-        v[i] = x->desc.dtype != KL_F32 ? (double)(i % 3)
+        v[i] = x->desc.dtype != KL_F32       ? (double)(i % 3)
                : !strncmp(x->name, "pos", 3) ? 0.5 + 0.1 * (double)kl__rng_uniform(r, i)
-               : kl__is_param(x)       ? 0.3 + 0.7 * (double)kl__rng_uniform(r, i)
-                                       : (double)kl__rng_normal(r, i);
+               : kl__is_param(x)             ? 0.3 + 0.7 * (double)kl__rng_uniform(r, i)
+                                             : (double)kl__rng_normal(r, i);
     kl__convert(raw, x->desc.dtype, v, KL_F64, n);
     kl__mem *m = memory(raw, bytes);
     free(raw);
@@ -170,8 +170,20 @@ typedef struct op_case {
     kl_dtype dtype[4];
 } op_case;
 
-#define D1(a) {1, {a}}
-#define D2(a, b) {2, {a, b}}
+#define D1(a)                                                                                      \
+    {                                                                                              \
+        1,                                                                                         \
+        {                                                                                          \
+            a                                                                                      \
+        }                                                                                          \
+    }
+#define D2(a, b)                                                                                   \
+    {                                                                                              \
+        2,                                                                                         \
+        {                                                                                          \
+            a, b                                                                                   \
+        }                                                                                          \
+    }
 
 static const op_case op_cases[] = {
     {"correct", &kl__op_correct, NULL, 2, {D2(7, 10), D1(7)}, {KL_F32, KL_I32}},

@@ -424,6 +424,24 @@ static void compare_leaf(check *k, kl__plan *fwd, const leaf *l, const double *d
     write_span(k->ctx, (kl__span){l->mem, 0}, v, n * sizeof *v);
 }
 
+static bool differentiated[256]; /* by place in the table of ops */
+
+static void note_gradients(const kl_graph *fwd)
+{
+    for (size_t i = 0; i < fwd->n_applies; i++)
+        for (size_t k = 0; k < kl__op_count(); k++)
+            if (kl__op_at(k) == fwd->applies[i]->op)
+                differentiated[k] = true;
+}
+
+bool rig_grad_ran(const char *op)
+{
+    for (size_t k = 0; k < kl__op_count(); k++)
+        if (!strcmp(kl__op_at(k)->name, op))
+            return differentiated[k];
+    return false;
+}
+
 static void run_check(check *k, kl_graph *fwd_graph, kl_graph *grad_graph)
 {
     for (int i = 0; i < k->n; i++) {
@@ -450,6 +468,7 @@ static void run_check(check *k, kl_graph *fwd_graph, kl_graph *grad_graph)
     }
     if (!n_checked)
         fail_msg("%s: no gradient to check", k->name);
+    note_gradients(fwd->graph);
     kl__plan_destroy(fwd);
     kl__plan_destroy(grad);
     for (int i = 0; i < k->n; i++) {

@@ -63,6 +63,8 @@ void rig_grad(const rig_case *c);
  * random). */
 typedef int rig_build(kl_graph *g, kl_node *const *in, kl_node **out);
 void rig_grad_net(const char *name, rig_build *build, const rig_input *in, int n_in, bool training);
+/** The gradient of this op was compared with differences in this process, alone or within a net. */
+bool rig_grad_ran(const char *op);
 /** The case is refused at build time with a sentence that contains `part`. */
 void rig_refused(const rig_case *c, const char *part);
 /** Count of variants that ran in this process, by name; a suite asserts that its fast ones did run.
