@@ -23,6 +23,7 @@ TSAN_SUITES = ['base', 'device', 'sched', 'train', 'interop']
 
 RESULT = re.compile(r'^\[  (PASSED|FAILED) +\] (\d+) test', re.M)
 SKIPPED = re.compile(r'^\[  SKIPPED +\] (\d+) test', re.M)
+TOLD = re.compile(r'^(\d+) (?:checks )?passed, (\d+) failed\s*\Z', re.M)
 
 
 def environment(**more):
@@ -59,11 +60,14 @@ class Count:
 
 
 def of_test(entry):
-    """(passed, failed, skipped) of one program: cmocka's own numbers, else the program counts one."""
+    """(passed, failed, skipped) of one program: cmocka's numbers, a script's last line, else it counts one."""
     text = (entry.get('stdout') or '') + '\n' + (entry.get('stderr') or '')
     n = {'PASSED': 0, 'FAILED': 0}
     for word, k in RESULT.findall(text):
         n[word] += int(k)
+    told = TOLD.search(entry.get('stdout') or '')
+    if told:
+        n = {'PASSED': int(told.group(1)), 'FAILED': int(told.group(2))}
     skipped = sum(map(int, SKIPPED.findall(text)))
     good = entry['result'] in ('OK', 'EXPECTEDFAIL')
     if entry['result'] == 'SKIP':
