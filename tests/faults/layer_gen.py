@@ -144,13 +144,8 @@ def wrapper(name, text):
     if name.startswith('clRelease'):
         lines.append('    atomic_fetch_sub(&live, 1); /* let go, also where that fails */')
     if makes:
-<<<<<<< HEAD
-        lines += [f'    if (hit("{name}")) {{', f'        if ({names[-1]})', f'            *{names[-1]} = {code};']
-        lines += ['        return NULL;', '    }']
-=======
         lines += [f'    if (hit("{name}")) {{', f'        if ({names[-1]})',
                   f'            *{names[-1]} = {code};', '        return NULL;', '    }']
->>>>>>> suites
     else:
         lines += [f'    if (hit("{name}"))', f'        return {code};']
     call = f'next->{name}({", ".join(names)})'

@@ -66,11 +66,7 @@ static const text_case text_cases[] = {
     {"dense", "x = input(shape=[5,19])\ny = dense(x, units=9)\noutput y = y\n", 0},
     {"dense_plain", "x = input(shape=[3,4,5])\ny = dense(x, units=6, no_bias=true)\noutput y = y\n",
      0},
-<<<<<<< HEAD
-    {"dense_long", "x = input(shape=[1,513])\ny = dense(x, units=1)\noutput y = y\n", 0},
-=======
     {"dense_long", "x = input(shape=[1,513])\ny = dense(x, units=1)\noutput y = y\n", 1},
->>>>>>> suites
     {"dense_batch", "x = input(shape=[35,5])\ny = dense(x, units=18)\noutput y = y\n", 0},
     {"matmul",
      "a = input(shape=[2,9,21])\nb = input(shape=[2,21,13])\ny = matmul(a, b)\noutput y = y\n", 0},

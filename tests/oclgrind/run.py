@@ -145,12 +145,7 @@ def main():
     if not rest:
         missing = sorted(all_kernels(root) - launched - set(NOT_LAUNCHED))
         passed, failed = passed + (not missing), failed + bool(missing)
-<<<<<<< HEAD
-        told = f': not {", ".join(missing)}' if missing else ''
-        print(f'[{"  FAILED  " if missing else "       OK "}] every kernel of cl/ was launched{told}')
-=======
         say(', '.join(missing), 'every kernel of cl/ was launched')
->>>>>>> suites
     print(f'{passed} passed, {failed} failed')
     return 1 if failed else 0
 
