@@ -5,7 +5,7 @@ budgets    lines per file and per function (hard limits; the soft ones are print
 columns    lines of at most 100 characters (scripts 140), no tabs or trailing blanks, a newline at the end
 vendors    vendors and drivers by name in quirks.c, env.c and doctor only
 opencl     OpenCL's types in device/ and interop/ only
-marks      no word that says: still to do
+marks      no word that says: still to do; no merge's marks
 doors      a README.md of at most 40 lines on every floor; nothing else at the top
 wrap       (no rule) lets clang-format wrap the lines that are too long, and only those
 """
@@ -98,7 +98,7 @@ def opencl():
 
 
 def marks():
-    word = re.compile(r'\b(TO' r'DO|FIX' r'ME|XX' r'X|HA' r'CK)\b')
+    word = re.compile(r'\b(TO' r'DO|FIX' r'ME|XX' r'X|HA' r'CK)\b|^(<{7}|>{7}) ')
     for p, text in code('.c', '.h', '.cl', '.py', '.build', '.sh', '.md', ''):
         for at, line in enumerate(text.split('\n'), 1):
             if word.search(line):
