@@ -27,6 +27,7 @@ typedef struct kl__caps {
     bool fp16, fp64, sub_groups, out_of_order, host_memory;
     /* the driver keeps compiled kernels itself: never ask it for binaries */
     bool caches_kernels;
+    bool groups_useless;     /* of a kernel, as the driver says them: the device's limit counts */
     bool times_useless;      /* profiling gives nonsense: use the host's clock */
     bool gemm_library_slow;  /* CLBlast loses against our own kernels here */
     char std_option[16];     /* "-cl-std=CL1.2" */

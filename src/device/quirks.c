@@ -9,6 +9,7 @@ enum quirk {
     CACHES = 1,    /* keeps compiled kernels on disk itself */
     BAD_TIMES = 2, /* profiling times are useless */
     SOFTWARE = 4,  /* a rasteriser on the CPU: correct, slow */
+    BAD_GROUPS = 16, /* says 32 of every kernel, whatever it takes */
     LAST = 8,      /* known to miscompile: only when named */
 };
 
@@ -21,7 +22,7 @@ static const struct {
     {"NVIDIA CUDA", NULL, CACHES},
     {"Intel(R) OpenCL Graphics", NULL, CACHES},
     {"Intel(R) OpenCL HD Graphics", NULL, CACHES},
-    {"rusticl", NULL, CACHES},
+    {"rusticl", NULL, CACHES | BAD_GROUPS},
     {"rusticl", "llvmpipe", BAD_TIMES | SOFTWARE}, /* 0 to 2 ns for anything */
     {"Clover", NULL, LAST},                        /* OpenCL 1.1, unmaintained since 2020 */
     {"Oclgrind", NULL,
@@ -66,6 +67,7 @@ void kl__quirks_apply(kl__caps *c)
 {
     unsigned q = quirks_of(&c->info);
     c->caches_kernels = (q & CACHES) != 0;
+    c->groups_useless = (q & BAD_GROUPS) != 0;
     c->times_useless = (q & BAD_TIMES) != 0;
     c->gemm_library_slow = c->cpu; /* CLBlast's kernels want barriers: 3 to 20 % of a CPU's peak */
     c->info.score = score(c, q);

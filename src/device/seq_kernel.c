@@ -168,6 +168,8 @@ static kl_status set_sizes(kl__seq *s, kl__step *t, const kl__launch *l)
                                             NULL);
     if (code)
         return kl__cl_fail(s->ctx, "clGetKernelWorkGroupInfo", t->name, code);
+    if (s->ctx->caps.groups_useless)
+        max = 0;
     t->dims = (cl_uint)l->dims;
     for (int d = 0; d < l->dims; d++) {
         t->global[d] = l->global[d];
