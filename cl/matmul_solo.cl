@@ -158,7 +158,8 @@ matmul_solo(__global const float *a, ulong a_at, __global const float *b, ulong 
         if (!tb)
             pack_cols(b_pack, NR, b + (ulong)k0 * (ulong)ldb + (ulong)n0, ldb, cols, n);
         else
-            for (int j = 0; j < (cols + W - 1) / W * W; j += MR) { /* all lanes that are read */
+            /* whole vectors: the lanes behind the last column are read, never stored */
+            for (int j = 0; j < (cols + W - 1) / W * W; j += MR) {
                 const int at = min(j, cols - 1);
                 pack_rows(b_pack + j / NR * NR * n + j % NR, NR,
                           b + (ulong)(n0 + at) * (ulong)ldb + (ulong)k0, ldb, cols - at, n);

@@ -85,6 +85,8 @@ kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_
                         size_t bytes);
 kl_status kl__lane_flush(kl__lane *lane);
 kl_status kl__lane_finish(kl__lane *lane);
+/** The same by an event: a queue that the caller brought is waited for, never finished. */
+kl_status kl__lane_drain(kl__lane *lane);
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 /** -D options, zero-initialise: names and integers or words that we formatted, never text from a

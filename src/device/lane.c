@@ -244,3 +244,15 @@ kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_
     kl__unlock(&ctx->lock);
     return code ? kl__cl_fail(ctx, "clEnqueueFillBuffer", NULL, code) : KL_OK;
 }
+
+kl_status kl__lane_drain(kl__lane *lane)
+{
+    kl__event end = {NULL};
+    kl_status st = kl__lane_mark(lane, &end);
+    if (st == KL_OK)
+        st = kl__lane_flush(lane);
+    if (st == KL_OK)
+        st = kl__event_wait(kl__lane_ctx(lane), end);
+    kl__event_release(&end);
+    return st;
+}

@@ -1,7 +1,8 @@
-/* Buffers kept for reuse. A buffer may be in use by queued commands when its last count goes, so it keeps, for each lane,
- * the number of the last command queued by then, and is given out again only when each lane is known to have ended that
- * command. Nobody waits for that: until then a new buffer is made. What is known comes from the waits that happen anyway
- * (finish, blocking reads and writes), so the pool costs no OpenCL call and no allocation. */
+/* Buffers kept for reuse. A buffer may be in use by queued commands when its last count goes, so it
+ * keeps, for each lane, the number of the last command queued by then, and is given out again only
+ * when each lane is known to have ended that command. Nobody waits for that: until then a new
+ * buffer is made. What is known comes from the waits that happen anyway (finish, blocking reads and
+ * writes), so the pool costs no OpenCL call and no allocation. */
 #include "device/ctx.h"
 
 enum { MOST_KEPT = 256 };
@@ -44,7 +45,8 @@ bool kl__pool_put(kl__mem *m)
     for (int i = 0; i < KL__N_LANES; i++)
         m->last_use[i] = atomic_load(&ctx->lane[i].queued);
     kl__lock(&ctx->pool_lock);
-    while (ctx->pool && (ctx->pool_count == MOST_KEPT || atomic_load(&ctx->pool_bytes) > most - m->held)) {
+    while (ctx->pool &&
+           (ctx->pool_count == MOST_KEPT || atomic_load(&ctx->pool_bytes) > most - m->held)) {
         kl__mem *old = take_out(ctx, &ctx->pool);
         old->next = dropped;
         dropped = old;
@@ -65,7 +67,8 @@ kl__mem *kl__pool_take(kl_ctx *ctx, size_t size)
     kl__mem **best = NULL, *m = NULL;
     kl__lock(&ctx->pool_lock);
     for (kl__mem **at = &ctx->pool; *at; at = &(*at)->next)
-        if ((*at)->held >= size && (*at)->held - size <= size / 4 && (!best || (*at)->held < (*best)->held) && idle(*at))
+        if ((*at)->held >= size && (*at)->held - size <= size / 4 &&
+            (!best || (*at)->held < (*best)->held) && idle(*at))
             best = at;
     if (best)
         m = take_out(ctx, best);

@@ -179,7 +179,7 @@ kl_status kl_model_run(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n_
         st = kl__event_wait(ctx, done);
     else if (host && ctx &&
              m) /* reads into the caller's memory may be queued: they end before this returns */
-        kl__lane_finish(kl__ctx_lane(ctx, KL__COMPUTE));
+        kl__lane_drain(kl__ctx_lane(ctx, KL__COMPUTE));
     kl__event_release(&done);
     return st;
 }

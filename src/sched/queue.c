@@ -35,7 +35,7 @@ void kl_queue_destroy(kl_queue *q)
 {
     if (!q)
         return;
-    kl_ctx_finish(q->ctx);
+    kl__lane_drain(kl__ctx_lane(q->ctx, KL__COMPUTE));
     kl__free(q);
 }
 

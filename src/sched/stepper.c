@@ -160,9 +160,12 @@ void kl__stepper_destroy(kl__stepper *s)
 {
     if (!s)
         return;
-    kl__lane_finish(
-        kl__ctx_lane(s->ctx, KL__UPLOAD)); /* a step that failed left it reading our copies */
-    kl__lane_finish(kl__ctx_lane(s->ctx, KL__COMPUTE));
+    for (int k = 0; k < 2; k++) {
+        /* the upload lane too: it reads host copies that go */
+        kl__lane *lane = kl__ctx_lane(s->ctx, k ? KL__COMPUTE : KL__UPLOAD);
+        if (kl__lane_drain(lane) != KL_OK)
+            kl__lane_finish(lane); /* no event to wait for: this must not fail to wait */
+    }
     for (int i = 0; i < KL__RING; i++)
         kl__event_release(&s->ring[i].done);
     drop_passes(s);

@@ -28,7 +28,7 @@ static uint16_t half_of(double x)
         n /= 2;
         unit++;
     }
-    uint16_t bits = n < 1024 ? (uint16_t)n : (uint16_t)((unit + 25) << 10 | ((int)n - 1024));
+    int bits = n < 1024 ? (int)n : ((unit + 25) << 10 | ((int)n - 1024));
     return (uint16_t)(sign | bits);
 }
 

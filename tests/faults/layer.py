@@ -13,8 +13,10 @@ import sys
 import tempfile
 
 SECONDS = 120
+# What destruction asks and waits for has nobody to tell; faults.c holds such runs' results against one without faults.
 MAY_PASS = ('Release', 'clGetDeviceInfo', 'clGetPlatformInfo', 'clGetEventInfo', 'clFlush',
-            'clFinish', 'clGetKernelWorkGroupInfo', 'clGetMemObjectInfo')
+            'clFinish', 'clGetKernelWorkGroupInfo', 'clGetMemObjectInfo',
+            'clGetEventInfo', 'clEnqueueMarkerWithWaitList', 'clWaitForEvents')
 
 
 def play(life, layer, folder, at):

@@ -217,6 +217,7 @@ static void training_never_finishes_the_queue(void **state)
     assert_int_equal(fault_cl_calls("clFinish"), finishes);
     assert_true(last.loss < 0.7 * first.loss);
     kl_trainer_destroy(tr);
+    assert_int_equal(fault_cl_calls("clFinish"), finishes);
     kl_model_destroy(m);
     kl_tensor_release(x);
     kl_tensor_release(t);

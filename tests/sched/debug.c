@@ -1,5 +1,5 @@
-/* Sync mode and debug-buffer mode find planted bugs: kernels with an error in them, through kl_ctx_opts.kernel_dir. Without an error
- * they change no bit. */
+/* Sync mode and debug-buffer mode find planted bugs: kernels with an error in them, through
+ * kl_ctx_opts.kernel_dir. Without an error they change no bit. */
 #include "nets.h"
 
 #include "device/device.h"
@@ -19,7 +19,8 @@ typedef struct edit {
     const char *from, *to;
 } edit;
 
-/** Writes cl/FILE into the folder with each `from` replaced; that there is none is an error of this test. */
+/** Writes cl/FILE into the folder with each `from` replaced; that there is none is an error of this
+ * test. */
 static void plant(const char *file, const edit *edits)
 {
     static char text[2][1 << 16];
@@ -87,7 +88,8 @@ static kl_status add_bias(kl_ctx *c)
     assert_non_null(m);
     for (int i = 0; i < 15; i++)
         x[i] = (float)i + 1;
-    kl_bind binds[] = {{.name = "x", .host = x, .host_bytes = sizeof x}, {.name = "y", .host = y, .host_bytes = sizeof y}};
+    kl_bind binds[] = {{.name = "x", .host = x, .host_bytes = sizeof x},
+                       {.name = "y", .host = y, .host_bytes = sizeof y}};
     kl_status st = kl_model_run(m, c, binds, 2);
     kl_model_destroy(m);
     kl_graph_destroy(g);
@@ -96,12 +98,17 @@ static kl_status add_bias(kl_ctx *c)
 
 /* The same bug on both kernels of the op, whichever the device has. */
 static const edit behind[] = {{"i + W <= run", "i < run"}, {"if (i < n)", "if (i <= n)"}, {0}};
-static const edit before[] = {{"to[i] = from[i] + b[i];", "to[i] = from[i] + b[i]; if (r == 0) to[-1] = 0;"},
-                              {"if (i < n)", "if (i == 0) y[y_at - 1] = 0; if (i < n)"}, {0}};
+static const edit before[] = {
+    {"to[i] = from[i] + b[i];", "to[i] = from[i] + b[i]; if (r == 0) to[-1] = 0;"},
+    {"if (i < n)", "if (i == 0) y[y_at - 1] = 0; if (i < n)"},
+    {0}};
 static const edit nan_made[] = {{"to[i] = from[i] + b[i];", "to[i] = from[i] + b[i] * NAN;"},
-                                {"+ b[b_at", "+ NAN * b[b_at"}, {0}};
-static const edit infinite[] = {{"to[i] = from[i] + b[i];", "to[i] = INFINITY;"}, {"+ b[b_at", "+ INFINITY + b[b_at"}, {0}};
-static const edit unwritten[] = {{"for (; i < run; i++)", "for (; i < run - 1; i++)"}, {"if (i < n)", "if (i < n - 1)"}, {0}};
+                                {"+ b[b_at", "+ NAN * b[b_at"},
+                                {0}};
+static const edit infinite[] = {
+    {"to[i] = from[i] + b[i];", "to[i] = INFINITY;"}, {"+ b[b_at", "+ INFINITY + b[b_at"}, {0}};
+static const edit unwritten[] = {
+    {"for (; i < run; i++)", "for (; i < run - 1; i++)"}, {"if (i < n)", "if (i < n - 1)"}, {0}};
 
 static void a_write_outside_is_found(void **state)
 {
@@ -257,7 +264,8 @@ static float *train(uint32_t flags, int shards, size_t *n, double *loss)
 static void the_modes_change_no_bit(void **state)
 {
     (void)state;
-    const uint32_t modes[] = {KL_CTX_SYNC, KL_CTX_DEBUG_BUFFERS, KL_CTX_SYNC | KL_CTX_DEBUG_BUFFERS};
+    const uint32_t modes[] = {KL_CTX_SYNC, KL_CTX_DEBUG_BUFFERS,
+                              KL_CTX_SYNC | KL_CTX_DEBUG_BUFFERS};
     for (int shards = 1; shards < 4; shards += 2) {
         size_t n, n2;
         double loss, loss2;

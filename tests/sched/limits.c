@@ -1,4 +1,5 @@
-/* Devices with little: arenas in several buffers, values that no buffer holds, a device that is full, and little local memory. */
+/* Devices with little: arenas in several buffers, values that no buffer holds, a device that is
+ * full, and little local memory. */
 #include "nets.h"
 
 #include "device/ctx.h"
@@ -52,7 +53,7 @@ static void says(const char *part)
         fail_msg("\"%s\" does not say \"%s\"", kl_last_error(), part);
 }
 
-/* ---- arenas ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- arenas ---- */
 enum { BRANCHES = 6, ROWS = 256, UNITS = 64 };
 
 /** Products of [ROWS,UNITS] that all live until they are added. */
@@ -112,7 +113,8 @@ static float *train(uint64_t max_alloc, size_t *n)
         c->caps.max_alloc = max_alloc;
     kl_model *m = net_model(true, 5);
     kl_cost cost;
-    kl_trainer *tr = kl_trainer_create(m, &c, 1, "loss", "logits", &(kl_trainer_opts){.schedule = {.lr = 0.01}});
+    kl_trainer *tr =
+        kl_trainer_create(m, &c, 1, "loss", "logits", &(kl_trainer_opts){.schedule = {.lr = 0.01}});
     if (!tr || kl_model_cost(m, c, NET_MAX_BATCH, true, &cost) != KL_OK)
         fail_msg("%s", kl_last_error());
     assert_true(!max_alloc || cost.arena_bytes > max_alloc);
@@ -139,7 +141,7 @@ static void training_in_a_split_arena_gives_the_same_bits(void **state)
     free(split);
 }
 
-/* ---- too large, and full ----------------------------------------------------------------------------------------------------------- */
+/* ---- too large, and full ---- */
 static kl_model *wide(int64_t width, int64_t units)
 {
     kl_graph *g = kl_graph_create();
@@ -174,7 +176,8 @@ static void a_value_that_no_buffer_holds_is_named(void **state)
     if (run_wide(m, c, 64, 8) != KL_OK) /* 64 x 1024 floats are 256 KiB */
         fail_msg("%s", kl_last_error());
     assert_int_equal(run_wide(m, c, 65, 8), KL_E_MEMORY);
-    says("\"up\" needs 266240 bytes; small gives at most 262144 in one buffer: use a smaller batch");
+    says(
+        "\"up\" needs 266240 bytes; small gives at most 262144 in one buffer: use a smaller batch");
     if (run_wide(m, c, 63, 8) != KL_OK) /* and nothing is the worse for it */
         fail_msg("%s", kl_last_error());
     kl_model_destroy(m);
@@ -203,7 +206,8 @@ static void a_full_device_is_an_error_with_facts(void **state)
     kl_model *m = wide(8, 1024);
     assert_int_equal(run_wide(m, c, 256, 8), KL_E_MEMORY);
     says("values of a pass, ");
-    says("on small: the device is full (this context holds 3.0 MiB; the device has 4.0 MiB, at most 2.0 MiB in one piece)");
+    says("on small: the device is full (this context holds 3.0 MiB; the device has 4.0 MiB, at "
+         "most 2.0 MiB in one piece)");
     assert_int_equal(stats(c).live_buffers, 3); /* the parameters are there */
     kl_tensor_release(held[1]);
     if (run_wide(m, c, 256, 8) != KL_OK)
@@ -221,7 +225,8 @@ static void training_says_what_does_not_fit(void **state)
     static net_batch b;
     kl_ctx *c = open_null(&d);
     kl_model *m = net_model(false, 2);
-    kl_trainer *tr = kl_trainer_create(m, &c, 1, "loss", "logits", &(kl_trainer_opts){.allow_nan = true});
+    kl_trainer *tr =
+        kl_trainer_create(m, &c, 1, "loss", "logits", &(kl_trainer_opts){.allow_nan = true});
     if (!tr)
         fail_msg("%s", kl_last_error());
     kl_tensor *t = kl_tensor_create(c, KL_U8, (kl_shape){1, {512 * KIB}});
@@ -231,7 +236,8 @@ static void training_says_what_does_not_fit(void **state)
     says("the device is full");
     kl_tensor_release(t);
     net_fill(&b, 4, 0);
-    if (kl_trainer_step(tr, b.binds, 2) != KL_OK) /* a smaller batch goes on where that one was refused */
+    if (kl_trainer_step(tr, b.binds, 2) !=
+        KL_OK) /* a smaller batch goes on where that one was refused */
         fail_msg("%s", kl_last_error());
     kl_trainer_destroy(tr);
     kl_model_destroy(m);
@@ -239,7 +245,7 @@ static void training_says_what_does_not_fit(void **state)
     close_null(c);
 }
 
-/* ---- local memory -------------------------------------------------------------------------------------------------------------------- */
+/* ---- local memory ---- */
 static kl_graph *product(int m, int n, int k, bool ta, bool tb)
 {
     kl_graph *g = kl_graph_create();
@@ -268,7 +274,8 @@ static const char *variant_of(kl_ctx *c, const kl_graph *g)
 
 static const uint64_t locals[] = {16 * KIB, 32 * KIB, 64 * KIB, 256 * KIB};
 
-/* Every way of cutting a product keeps within local memory, whatever the caches are: else its launch would be refused. */
+/* Every way of cutting a product keeps within local memory, whatever the caches are: else its
+ * launch would be refused. */
 static void products_keep_within_local_memory(void **state)
 {
     (void)state;
@@ -285,10 +292,12 @@ static void products_keep_within_local_memory(void **state)
                 c->caps.l1_bytes = (size_t[]){8 * KIB, 32 * KIB, 192 * KIB}[cache];
                 c->caps.l2_bytes = (size_t[]){32 * KIB, 1 * MIB, 64 * MIB}[cache];
                 for (int k = 0; k < 6 * 6 * 6; k++) {
-                    kl_graph *g = product(sizes[k % 6], sizes[k / 6 % 6], sizes[k / 36], k & 1, k & 2);
+                    kl_graph *g =
+                        product(sizes[k % 6], sizes[k / 6 % 6], sizes[k / 36], k & 1, k & 2);
                     const char *name = variant_of(c, g);
                     if (!name)
-                        fail_msg("%llu bytes, width %s: %s", (unsigned long long)locals[i], widths[w], kl_last_error());
+                        fail_msg("%llu bytes, width %s: %s", (unsigned long long)locals[i],
+                                 widths[w], kl_last_error());
                     solo += !strcmp(name, "solo");
                     kl_graph_destroy(g);
                 }
@@ -299,7 +308,8 @@ static void products_keep_within_local_memory(void **state)
     assert_int_equal(solo, 4 * 3 * 3 * 216); /* 16 KiB are enough for the fast one */
 }
 
-/* Below what any tile takes, another variant steps in; one that is asked for by name is refused before anything is launched. */
+/* Below what any tile takes, another variant steps in; one that is asked for by name is refused
+ * before anything is launched. */
 static void without_local_memory_another_variant_steps_in(void **state)
 {
     (void)state;
@@ -316,7 +326,8 @@ static void without_local_memory_another_variant_steps_in(void **state)
     close_null(c);
 }
 
-/* Whole nets are planned on devices with 16 KiB and more: forward, backward and update, whatever the variants are. */
+/* Whole nets are planned on devices with 16 KiB and more: forward, backward and update, whatever
+ * the variants are. */
 static void nets_keep_within_local_memory(void **state)
 {
     (void)state;
@@ -324,7 +335,8 @@ static void nets_keep_within_local_memory(void **state)
     for (int i = 0; i < 4; i++)
         for (int width = 1; width <= 16; width *= 16)
             for (int v = 0; v < 4; v++) {
-                null_device d = {.local = locals[i], .width = (cl_uint)width,
+                null_device d = {.local = locals[i],
+                                 .width = (cl_uint)width,
                                  .type = width == 1 ? CL_DEVICE_TYPE_GPU : CL_DEVICE_TYPE_CPU};
                 kl_ctx *c = open_null(&d);
                 kl_cost cost;
@@ -332,7 +344,8 @@ static void nets_keep_within_local_memory(void **state)
                     setenv("KILN_VARIANT", variants[v], 1);
                 for (int dropout = 0; dropout < 2; dropout++) {
                     kl_model *m = net_model(dropout, 1);
-                    if (kl_model_cost(m, c, 19, true, &cost) != KL_OK || kl_model_cost(m, c, 19, false, &cost) != KL_OK)
+                    if (kl_model_cost(m, c, 19, true, &cost) != KL_OK ||
+                        kl_model_cost(m, c, 19, false, &cost) != KL_OK)
                         fail_msg("%llu bytes: %s", (unsigned long long)locals[i], kl_last_error());
                     kl_model_destroy(m);
                 }
@@ -341,7 +354,8 @@ static void nets_keep_within_local_memory(void **state)
             }
 }
 
-/* On the real device: products of integers are exact however little local memory the tiles may take. */
+/* On the real device: products of integers are exact however little local memory the tiles may
+ * take. */
 static void products_are_right_with_any_local_memory(void **state)
 {
     (void)state;
@@ -363,7 +377,8 @@ static void products_are_right_with_any_local_memory(void **state)
         if (c->caps.local_bytes > locals[i])
             c->caps.local_bytes = locals[i];
         kl_model *m = kl_model_create(g, NULL);
-        kl_bind binds[] = {{.name = "a", .host = a, .host_bytes = sizeof a}, {.name = "b", .host = b, .host_bytes = sizeof b},
+        kl_bind binds[] = {{.name = "a", .host = a, .host_bytes = sizeof a},
+                           {.name = "b", .host = b, .host_bytes = sizeof b},
                            {.name = "y", .host = y, .host_bytes = sizeof y}};
         memset(y, 0, sizeof y);
         if (!m || kl_model_run(m, c, binds, 3) != KL_OK)

@@ -1,4 +1,5 @@
-/* Host conversions between dtypes: every half, rounding to nearest even from both floats, clamping. */
+/* Host conversions between dtypes: every half, rounding to nearest even from both floats, clamping.
+ */
 #include "base/rng.h"
 #include "tensor/tensor.h"
 
@@ -17,7 +18,8 @@ static int64_t units(uint16_t h)
     return e ? (int64_t)(1024 + m) << (e - 1) : m;
 }
 
-/** The nearest half by looking at all of them; ties to even. Nothing is computed as the library does it. */
+/** The nearest half by looking at all of them; ties to even. Nothing is computed as the library
+ * does it. */
 static uint16_t nearest(double x)
 {
     uint16_t sign = signbit(x) ? 0x8000 : 0, best = 0;
@@ -57,7 +59,8 @@ static void every_half_survives_both_floats(void **state)
         kl__convert(&back32, KL_F16, &f, KL_F32, 1);
         kl__convert(&back64, KL_F16, &d, KL_F64, 1);
         if ((h & 0x7fff) > 0x7c00) {
-            if (!isnan(f) || !isnan(d) || (back32 & 0x7fff) <= 0x7c00 || (back64 & 0x7fff) <= 0x7c00)
+            if (!isnan(f) || !isnan(d) || (back32 & 0x7fff) <= 0x7c00 ||
+                (back64 & 0x7fff) <= 0x7c00)
                 fail_msg("the NaN %04x is lost", i);
             continue;
         }
@@ -77,13 +80,32 @@ static void halfs_round_to_nearest_even(void **state)
         double x;
         uint16_t h;
     } table[] = {
-        {0.0, 0x0000}, {-0.0, 0x8000}, {1.0, 0x3c00}, {-2.0, 0xc000}, {65504.0, 0x7bff}, {65519.996, 0x7bff},
-        {65520.0, 0x7c00}, {-65520.0, 0xfc00}, {1e300, 0x7c00}, {0x1p-24, 0x0001}, {0x1p-25, 0x0000},
-        {0x1.000002p-25, 0x0001}, {0x3p-25, 0x0002}, {0x1p-14, 0x0400}, {0x1.ff8p-15, 0x03ff},
+        {0.0, 0x0000},
+        {-0.0, 0x8000},
+        {1.0, 0x3c00},
+        {-2.0, 0xc000},
+        {65504.0, 0x7bff},
+        {65519.996, 0x7bff},
+        {65520.0, 0x7c00},
+        {-65520.0, 0xfc00},
+        {1e300, 0x7c00},
+        {0x1p-24, 0x0001},
+        {0x1p-25, 0x0000},
+        {0x1.000002p-25, 0x0001},
+        {0x3p-25, 0x0002},
+        {0x1p-14, 0x0400},
+        {0x1.ff8p-15, 0x03ff},
         {0x1.ffcp-15, 0x0400}, /* a denormal rounds up to the first normal */
-        {0x1.ffbfffp-15, 0x03ff}, {1 + 0x1p-11, 0x3c00}, {1 + 0x3p-11, 0x3c02}, {2 - 0x1p-11, 0x4000},
-        {1 + 0x1p-11 + 0x1p-40, 0x3c01}, /* rounded to f32 first it would be the tie, and end at 3c00 */
-        {DBL_TRUE_MIN, 0x0000}, {-DBL_TRUE_MIN, 0x8000}, {0.1, 0x2e66}, {1.0 / 3, 0x3555},
+        {0x1.ffbfffp-15, 0x03ff},
+        {1 + 0x1p-11, 0x3c00},
+        {1 + 0x3p-11, 0x3c02},
+        {2 - 0x1p-11, 0x4000},
+        {1 + 0x1p-11 + 0x1p-40,
+         0x3c01}, /* rounded to f32 first it would be the tie, and end at 3c00 */
+        {DBL_TRUE_MIN, 0x0000},
+        {-DBL_TRUE_MIN, 0x8000},
+        {0.1, 0x2e66},
+        {1.0 / 3, 0x3555},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (half(table[i].x) != table[i].h)
@@ -103,8 +125,8 @@ static void rounding_agrees_with_a_search(void **state)
         uint16_t h;
         kl__convert(&h, KL_F16, &f, KL_F32, 1);
         if (half(x) != nearest(x) || h != nearest((double)f))
-            fail_msg("%a gives %04x, the nearest is %04x; as a float %04x and %04x", x, half(x), nearest(x), h,
-                     nearest((double)f));
+            fail_msg("%a gives %04x, the nearest is %04x; as a float %04x and %04x", x, half(x),
+                     nearest(x), h, nearest((double)f));
     }
     for (uint32_t i = 0; i < 0x7bff; i++) { /* every tie, and its neighbours */
         double tie = (double)(units((uint16_t)i) + units((uint16_t)(i + 1))) / 2 / 16777216.0;
@@ -117,10 +139,12 @@ static void rounding_agrees_with_a_search(void **state)
 static void integers_clamp(void **state)
 {
     (void)state;
-    const double in[] = {-1e300, -INFINITY, -2147483649.0, -2147483648.0, -1.5, -0.5, 0, 0.99, 1.5, 254.9, 255, 255.5,
-                         256, 2147483647.0, 2147483648.0, INFINITY, (double)NAN};
-    const int32_t want[] = {INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN, -1, 0, 0, 0, 1, 254, 255, 255,
-                            256, INT32_MAX, INT32_MAX, INT32_MAX, INT32_MIN};
+    const double in[] = {-1e300, -INFINITY,    -2147483649.0, -2147483648.0, -1.5,       -0.5,
+                         0,      0.99,         1.5,           254.9,         255,        255.5,
+                         256,    2147483647.0, 2147483648.0,  INFINITY,      (double)NAN};
+    const int32_t want[] = {INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN, -1,       0,
+                            0,         0,         1,         254,       255,      255,
+                            256,       INT32_MAX, INT32_MAX, INT32_MAX, INT32_MIN};
     const uint8_t bytes[] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 254, 255, 255, 255, 255, 255, 255, 0};
     enum { N = sizeof in / sizeof *in };
     int32_t i32[N];
@@ -156,7 +180,8 @@ static void integers_are_exact_in_doubles(void **state)
     }
 }
 
-/* The same dtype is a copy of the bits, NaNs with what they carry included; nothing is copied for none. */
+/* The same dtype is a copy of the bits, NaNs with what they carry included; nothing is copied for
+ * none. */
 static void the_same_dtype_is_a_copy(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Buffers kept for reuse, on a device that carries commands out as late as it may: reuse comes after the last use, and the pool never
- * stands in the way of a creation. */
+/* Buffers kept for reuse, on a device that carries commands out as late as it may: reuse comes
+ * after the last use, and the pool never stands in the way of a creation. */
 #include "base/rng.h"
 #include "base/thread.h"
 #include "device/ctx.h"
@@ -84,18 +84,21 @@ static void a_released_buffer_is_used_again(void **state)
     assert_int_equal(stats(c).pooled_bytes, 0);
     assert_int_equal(stats(c).peak_bytes, 3000);
     assert_int_equal(kl__mem_bytes(b), 1990); /* what was asked for bounds what may be touched */
-    assert_int_equal(kl__lane_fill(kl__ctx_lane(c, KL__COMPUTE), (kl__span){b, 0}, "x", 1, 1991), KL_E_ARG);
+    assert_int_equal(kl__lane_fill(kl__ctx_lane(c, KL__COMPUTE), (kl__span){b, 0}, "x", 1, 1991),
+                     KL_E_ARG);
     kl__mem_release(a);
     kl__mem_release(b);
     close_null(c);
 }
 
-/* Little is wasted: a buffer stands in for four fifths of its size and more, and the closest one is taken. */
+/* Little is wasted: a buffer stands in for four fifths of its size and more, and the closest one is
+ * taken. */
 static void only_a_size_that_fits_is_taken(void **state)
 {
     (void)state;
     kl_ctx *c = open_null(NULL, 0, 0);
-    const size_t sizes[] = {1000, 1100, 1050}, want[3][2] = {{1001, 1050}, {801, 1000}, {880, 1100}};
+    const size_t sizes[] = {1000, 1100, 1050},
+                 want[3][2] = {{1001, 1050}, {801, 1000}, {880, 1100}};
     for (size_t i = 0; i < 3; i++) {
         kl__mem *m[3] = {make(c, 1000), make(c, 1100), make(c, 1050)};
         for (int k = 0; k < 3; k++) {
@@ -118,13 +121,15 @@ static void only_a_size_that_fits_is_taken(void **state)
     close_null(c);
 }
 
-/* Whatever lane used it last, a buffer is not given out before that lane has ended. Nobody waits for it meanwhile. */
+/* Whatever lane used it last, a buffer is not given out before that lane has ended. Nobody waits
+ * for it meanwhile. */
 static void a_buffer_in_use_is_left_alone(void **state)
 {
     (void)state;
     for (int lane = 0; lane < KL__N_LANES; lane++) {
         kl_ctx *c = open_null(NULL, 7, 0);
-        kl__lane *last = kl__ctx_lane(c, (kl__lane_kind)lane), *other = kl__ctx_lane(c, (kl__lane_kind)((lane + 1) % KL__N_LANES));
+        kl__lane *last = kl__ctx_lane(c, (kl__lane_kind)lane),
+                 *other = kl__ctx_lane(c, (kl__lane_kind)((lane + 1) % KL__N_LANES));
         float pattern = 1;
         kl__mem *a = make(c, 4096);
         cl_mem was = a->mem;
@@ -133,7 +138,8 @@ static void a_buffer_in_use_is_left_alone(void **state)
         kl__mem_release(a);
         a = make(c, 4096);
         assert_ptr_not_equal(a->mem, was);
-        assert_int_equal(fault_cl_calls("clFinish") - finishes + fault_cl_calls("clWaitForEvents") - waits, 0);
+        assert_int_equal(
+            fault_cl_calls("clFinish") - finishes + fault_cl_calls("clWaitForEvents") - waits, 0);
         OK(kl__lane_finish(other));
         kl__mem *b = make(c, 4096);
         assert_ptr_not_equal(b->mem, was);
@@ -147,7 +153,8 @@ static void a_buffer_in_use_is_left_alone(void **state)
     }
 }
 
-/* A read that waits has shown that all before it in its lane is over; one that only queues shows nothing. */
+/* A read that waits has shown that all before it in its lane is over; one that only queues shows
+ * nothing. */
 static void what_a_blocking_read_shows_is_enough(void **state)
 {
     (void)state;
@@ -184,8 +191,8 @@ static void what_a_blocking_read_shows_is_enough(void **state)
     close_null(c);
 }
 
-/* Random programs of writes, copies between lanes, reads and releases end with the same data in every order of execution that the
- * queues allow. */
+/* Random programs of writes, copies between lanes, reads and releases end with the same data in
+ * every order of execution that the queues allow. */
 static void data_never_mixes(void **state)
 {
     (void)state;
@@ -276,7 +283,8 @@ static void what_is_kept_is_bounded(void **state)
 static void a_quarter_of_the_peak_is_kept(void **state)
 {
     (void)state;
-    static const null_device large = {.memory = (uint64_t)8192 * MIB, .max_alloc = (uint64_t)1024 * MIB};
+    static const null_device large = {.memory = (uint64_t)8192 * MIB,
+                                      .max_alloc = (uint64_t)1024 * MIB};
     kl_ctx *c = open_null(&large, 0, 0);
     kl__mem *m[8];
     for (int i = 0; i < 4; i++)
@@ -305,7 +313,8 @@ static void the_pool_makes_way(void **state)
     assert_int_equal(stats(c).pooled_bytes, 0);
     assert_null(kl__mem_create(c, 5 * MIB));
     assert_int_equal(kl__last_status(), KL_E_MEMORY);
-    assert_non_null(strstr(kl_last_error(), "this context holds 60.0 MiB; the device has 64.0 MiB"));
+    assert_non_null(
+        strstr(kl_last_error(), "this context holds 60.0 MiB; the device has 64.0 MiB"));
     kl__mem_release(a); /* too large to be kept */
     /* a driver that refuses is asked again once the pool is empty, and then believed */
     kl__mem_release(make(c, MIB));
@@ -317,13 +326,16 @@ static void the_pool_makes_way(void **state)
     fault_cl_at("clCreateBuffer", 1, true, CL_MEM_OBJECT_ALLOCATION_FAILURE);
     assert_null(kl__mem_create(c, 4 * MIB));
     assert_int_equal(kl__last_status(), KL_E_MEMORY);
-    assert_non_null(strstr(kl_last_error(), "cannot get 4.0 MiB of memory on null: clCreateBuffer: CL_MEM_OBJECT_ALLOCATION_FAILURE"));
+    assert_non_null(strstr(
+        kl_last_error(),
+        "cannot get 4.0 MiB of memory on null: clCreateBuffer: CL_MEM_OBJECT_ALLOCATION_FAILURE"));
     fault_cl_at(NULL, 0, false, 0);
     assert_int_equal(fault_cl_live_of(FAULT_MEM), 0);
     close_null(c);
 }
 
-/* What the caller brought, or has seen, is not ours to give to others; debug-buffer mode has a fresh buffer per value. */
+/* What the caller brought, or has seen, is not ours to give to others; debug-buffer mode has a
+ * fresh buffer per value. */
 static void buffers_that_others_know_are_not_kept(void **state)
 {
     (void)state;

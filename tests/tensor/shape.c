@@ -16,7 +16,8 @@ static kl_shape shape_of(int n, const int64_t *dim)
         s.dim[i] = dim[i];
     return s;
 }
-#define SHAPE(...) shape_of((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+#define SHAPE(...)                                                                                 \
+    shape_of((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
 
 static void dtypes_have_sizes_and_names(void **state)
 {
@@ -25,7 +26,11 @@ static void dtypes_have_sizes_and_names(void **state)
         kl_dtype t;
         size_t size;
         const char *name;
-    } want[] = {{KL_F32, 4, "f32"}, {KL_F16, 2, "f16"}, {KL_I32, 4, "i32"}, {KL_U8, 1, "u8"}, {KL_F64, 8, "f64"}};
+    } want[] = {{KL_F32, 4, "f32"},
+                {KL_F16, 2, "f16"},
+                {KL_I32, 4, "i32"},
+                {KL_U8, 1, "u8"},
+                {KL_F64, 8, "f64"}};
     for (size_t i = 0; i < 5; i++) {
         assert_int_equal(kl_dtype_size(want[i].t), want[i].size);
         assert_string_equal(kl_dtype_name(want[i].t), want[i].name);
@@ -69,7 +74,8 @@ static void equal_shapes_have_equal_ranks_and_dimensions(void **state)
     assert_true(kl_shape_equal(SHAPE(2, 3), SHAPE(2, 3)));
     assert_false(kl_shape_equal(SHAPE(2, 3), SHAPE(3, 2)));
     assert_false(kl_shape_equal(SHAPE(2, 3), SHAPE(2, 3, 1)));
-    assert_true(kl_shape_equal((kl_shape){1, {4, 9}}, (kl_shape){1, {4, 8}})); /* beyond the rank: nothing */
+    assert_true(kl_shape_equal((kl_shape){1, {4, 9}},
+                               (kl_shape){1, {4, 8}})); /* beyond the rank: nothing */
     assert_true(kl_shape_equal((kl_shape){0, {1}}, (kl_shape){0, {2}}));
 }
 
@@ -111,8 +117,10 @@ static void impossible_descriptions_are_refused_with_the_reason(void **state)
     refused(KL_F32, (kl_shape){-1, {0}}, KL_E_SHAPE, "rank -1");
     refused((kl_dtype)5, SHAPE(2), KL_E_SHAPE, "unknown dtype 5");
     refused(KL_F32, SHAPE(2, -2), KL_E_SHAPE, "dimension 1 is -2");
-    refused(KL_U8, SHAPE(65536, 32768), KL_E_UNSUPPORTED, "[65536,32768] has more than 2^31 - 1 elements");
-    refused(KL_U8, SHAPE(KL_BATCH, 65536, 32768), KL_E_UNSUPPORTED, "[N,65536,32768] has more than 2^31 - 1 elements");
+    refused(KL_U8, SHAPE(65536, 32768), KL_E_UNSUPPORTED,
+            "[65536,32768] has more than 2^31 - 1 elements");
+    refused(KL_U8, SHAPE(KL_BATCH, 65536, 32768), KL_E_UNSUPPORTED,
+            "[N,65536,32768] has more than 2^31 - 1 elements");
     refused(KL_U8, SHAPE(INT64_MAX, INT64_MAX), KL_E_UNSUPPORTED, "more than 2^31 - 1");
     kl__desc most = {.dtype = KL_F64, .shape = SHAPE(INT32_MAX)};
     size_t n, bytes;
@@ -190,7 +198,8 @@ static void padding_cannot_push_a_storage_past_the_limit(void **state)
 static void layouts_compare_by_what_matters(void **state)
 {
     (void)state;
-    kl__layout plain = {KL__PLAIN, 0, {0}}, plain2 = {KL__PLAIN, 8, {1, 2, 3, 4}}, a = {KL__NCHWC, 8, {1, 1, 1, 1}}, b = a;
+    kl__layout plain = {KL__PLAIN, 0, {0}}, plain2 = {KL__PLAIN, 8, {1, 2, 3, 4}},
+               a = {KL__NCHWC, 8, {1, 1, 1, 1}}, b = a;
     assert_true(kl__layout_equal(&plain, &plain2));
     assert_true(kl__layout_equal(&a, &b));
     assert_false(kl__layout_equal(&a, &plain));

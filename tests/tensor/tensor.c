@@ -1,5 +1,5 @@
-/* kl_tensor: what is held, views, reading and writing, and what is refused, on the device of this machine and on one with little
- * memory. */
+/* kl_tensor: what is held, views, reading and writing, and what is refused, on the device of this
+ * machine and on one with little memory. */
 #include "support/count_alloc.h"
 #include "support/fault_cl.h"
 #include "support/null_cl.h"
@@ -111,7 +111,8 @@ static void views_share_and_stay_inside(void **state)
         in[i] = (float)i;
     kl_tensor *x = kl_tensor_create(c, KL_F32, S2(4, 6));
     assert_int_equal(kl_tensor_write(x, in, sizeof in), KL_OK);
-    kl_tensor *row = kl_tensor_view(x, 12, S1(6)), *cell = kl_tensor_view(row, 5, S0), *all = kl_tensor_view(x, 0, (kl_shape){3, {2, 3, 4}}),
+    kl_tensor *row = kl_tensor_view(x, 12, S1(6)), *cell = kl_tensor_view(row, 5, S0),
+              *all = kl_tensor_view(x, 0, (kl_shape){3, {2, 3, 4}}),
               *end = kl_tensor_view(x, 24, S1(0));
     assert_true(row && cell && all && end);
     assert_int_equal(kl_tensor_read(row, out, 24), KL_OK);
@@ -127,8 +128,10 @@ static void views_share_and_stay_inside(void **state)
     static const struct {
         int64_t first;
         kl_shape s;
-    } bad[] = {{0, {1, {25}}}, {-1, {1, {2}}}, {20, {1, {5}}}, {25, {1, {0}}}, {INT64_MAX, {1, {1}}}, {1, {1, {INT64_MAX}}},
-               {0, {1, {KL_BATCH}}}, {0, {7, {1, 1, 1, 1, 1, 1}}}};
+    } bad[] = {{0, {1, {25}}},        {-1, {1, {2}}},
+               {20, {1, {5}}},        {25, {1, {0}}},
+               {INT64_MAX, {1, {1}}}, {1, {1, {INT64_MAX}}},
+               {0, {1, {KL_BATCH}}},  {0, {7, {1, 1, 1, 1, 1, 1}}}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_null(kl_tensor_view(all, bad[i].first, bad[i].s));
         assert_int_equal(kl__last_status(), KL_E_SHAPE);
@@ -223,7 +226,8 @@ static void what_cannot_be_made_is_refused_with_facts(void **state)
     says("unknown dtype 17");
     assert_null(kl_tensor_create(c, KL_F32, S2(1024, 4097)));
     assert_int_equal(kl__last_status(), KL_E_MEMORY);
-    says("tensor f32 [1024,4097]: cannot get 16.0 MiB of memory on small: more than one buffer may have");
+    says("tensor f32 [1024,4097]: cannot get 16.0 MiB of memory on small: more than one buffer may "
+         "have");
     says("at most 16.0 MiB in one piece");
     for (int i = 0; i < 4; i++)
         assert_non_null(held[i] = kl_tensor_create(c, KL_F32, S2(1024, 4096)));
@@ -248,7 +252,8 @@ static void graphs_refuse_values_that_are_too_large(void **state)
     says("input \"image\": [N,3,32768,32768] has more than 2^31 - 1 elements");
     kl_graph_destroy(g);
     g = kl_graph_create();
-    kl_node *a = kl_input(g, "a", KL_F32, S2(65536, 1)), *b = kl_input(g, "b", KL_F32, S2(1, 65536));
+    kl_node *a = kl_input(g, "a", KL_F32, S2(65536, 1)),
+            *b = kl_input(g, "b", KL_F32, S2(1, 65536));
     assert_true(a && b);
     assert_null(kl_add(g, a, b));
     says("add");
