@@ -44,10 +44,14 @@ def bnnet():
 
 
 def odd():
-    return (4, 15, 13), 6, [nn.Conv2d(4, 8, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(2, 1), groups=2), nn.ELU(),
-                            nn.AvgPool2d(2, 2, padding=1), nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=4), nn.SiLU(),
-                            nn.ConvTranspose2d(12, 6, 3, stride=2, padding=1, output_padding=1), nn.LeakyReLU(0.1),
-                            nn.MaxPool2d(3, 2, padding=1, ceil_mode=True), nn.Flatten(), nn.LazyLinear(16), nn.Sigmoid(),
+    return (4, 15, 13), 6, [nn.Conv2d(4, 8, (3, 5), stride=(2, 1), padding=(1, 2), dilation=(2, 1), groups=2),
+                            nn.ELU(),
+                            nn.AvgPool2d(2, 2, padding=1), nn.Conv2d(8, 12, 3, stride=2, padding=1, groups=4),
+                            nn.SiLU(),
+                            nn.ConvTranspose2d(12, 6, 3, stride=2, padding=1, output_padding=1),
+                            nn.LeakyReLU(0.1),
+                            nn.MaxPool2d(3, 2, padding=1, ceil_mode=True), nn.Flatten(),
+                            nn.LazyLinear(16), nn.Sigmoid(),
                             nn.Linear(16, 6)]
 
 
