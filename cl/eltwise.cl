@@ -10,14 +10,10 @@
  *   ELT_BODY                    declares y, the value
  * All are bound by memory: one read per input, one write. An output may lie on an input of its own
  * shape, so nothing is `restrict`, and a vector is read before it is written. */
-#include "common.cl"
+#include "vec.cl"
 
 /* A fused chain gives the bits that its parts would give one by one. */
 #pragma OPENCL FP_CONTRACT OFF
-
-#ifndef VN /* elements of a vector: 16, 8, 4; 1 on devices without */
-#define VN 1
-#endif
 
 #ifndef ELT_PARAMS /* y = x, so that the file compiles alone */
 #define ELT_PARAMS global const T *p0, ulong p0_at, int n0,
@@ -30,20 +26,8 @@
 #define ELT_BOTTOM 0
 #define ELT_RIGHT 0
 #define ELT_LOAD(j) const V x0 = VLOAD(r0 + (j));
-#define ELT_TAIL(j, n) const V x0 = elt_part(r0 + (j), n);
+#define ELT_TAIL(j, n) const V x0 = vec_part(r0 + (j), n);
 #define ELT_BODY const V y = x0;
-#endif
-
-#define KL_JOIN(a, b) a##b
-#define KL_JOIN2(a, b) KL_JOIN(a, b)
-#if VN == 1
-#define V T
-#define VLOAD(p) (*(p))
-#define VSTORE(v, p) (*(p) = (v))
-#else
-#define V KL_JOIN2(T, VN)
-#define VLOAD(p) KL_JOIN2(vload, VN)(0, p)
-#define VSTORE(v, p) KL_JOIN2(vstore, VN)(v, 0, p)
 #endif
 
 #if defined ELT_AT && VN == 1
@@ -60,15 +44,6 @@ kernel void eltwise_ref(ELT_PARAMS global T *out, ulong out_at, uint n)
 #endif
 
 #ifdef ELT_LOAD
-/* The first n elements at p; the rest of the vector is zero. */
-static V elt_part(global const T *p, int n)
-{
-    T part[VN];
-    for (int k = 0; k < VN; k++)
-        part[k] = k < n ? p[k] : (T)0;
-    return VLOAD(part);
-}
-
 static void elt_part_store(V v, global T *p, int n)
 {
     T part[VN];
@@ -111,16 +86,6 @@ kernel void eltwise_solo(ELT_PARAMS global T *out, ulong out_at, int rows, int r
 #endif
 
 #ifdef ELT_BLOCK_ROW
-/* The first n lanes, then zeros (also where they hold NaN). */
-static V elt_lanes(V v, int n)
-{
-    T part[VN];
-    VSTORE(v, part);
-    for (int k = 0; k < VN; k++)
-        part[k] = k < n ? part[k] : (T)0;
-    return VLOAD(part);
-}
-
 static void elt_zero(global T *p, int vectors)
 {
     for (int k = 0; k < vectors; k++)
@@ -157,7 +122,7 @@ kernel void eltwise_blocked(ELT_PARAMS global T *out, ulong out_at, int rows, in
             for (int j = 0; j < w * VN; j += VN) {
                 ELT_TAIL(j, lanes)
                 ELT_BODY
-                VSTORE(elt_lanes(y, lanes), to + j);
+                VSTORE(vec_lanes(y, lanes), to + j);
             }
         }
         elt_zero(to + w * VN, ELT_RIGHT);

@@ -112,7 +112,7 @@ typedef struct kl__arg {
     union { int32_t i32; uint32_t u32; uint64_t u64; float f32; int slot; } v;
 } kl__arg;
 
-enum { KL__MAX_ARGS = 40 };
+enum { KL__MAX_ARGS = 64 };
 typedef struct kl__launch {
     const char *file;    /* "conv2d.cl", embedded or on disk */
     const char *kernel;  /* "conv2d_fwd_ref" */

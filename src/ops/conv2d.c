@@ -53,7 +53,7 @@ kl_status kl__conv_check(const kl__apply *a, int64_t filters)
             return kl__fail(KL_E_SHAPE, "%s \"%s\": input %d is %s, %s is expected", a->op->name,
                             a->name, i, kl_dtype_name(a->in[i]->desc.dtype),
                             kl_dtype_name(a->graph->real));
-    if (a->n_in > 2) {
+    if (a->n_own > 2) {
         kl_shape b = a->in[2]->desc.shape;
         if (b.n_dims != 1 || b.dim[0] != filters)
             return kl__fail(KL_E_SHAPE, "%s \"%s\": bias %s must be [%lld]", a->op->name, a->name,
@@ -166,7 +166,7 @@ static kl_status conv_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, 
     pair(o.size, &w.dim[2]);
     if (need[1])
         dx[1] = kl__conv_bwd_weights(g, a->in[0], dy[0], &o);
-    if (a->n_in > 2 && need[2])
+    if (a->n_own > 2 && need[2])
         dx[2] = kl__conv_bias_grad(g, dy[0]);
     return kl_graph_check(g);
 }

@@ -92,9 +92,7 @@ static bool any_blocked(const kl__apply *a)
     return any;
 }
 
-/** How input i can be read next to a blocked output of shape y: whole, or a plain scalar, [C,1,1],
- * [N,C,1,1]. */
-static bool read_of(const kl_shape *x, const kl_shape *y, kl__elt_read *read)
+bool kl__elt_read_of(const kl_shape *x, const kl_shape *y, kl__elt_read *read)
 {
     bool at[4] = {false, false, false, false};
     for (int d = 0; d < x->n_dims; d++)
@@ -121,7 +119,7 @@ static bool can_block(const kl__apply *a, kl__elt_read read[KL__FUSE_IN])
     if (y->n_dims != 4)
         return false;
     for (int i = 0; i < a->n_in; i++)
-        if (!read_of(&a->in[i]->desc.shape, y, &read[i]))
+        if (!kl__elt_read_of(&a->in[i]->desc.shape, y, &read[i]))
             return false;
     return true;
 }

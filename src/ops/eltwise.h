@@ -72,6 +72,9 @@ typedef enum kl__elt_read {
     KL__ELT_CHANNEL,
     KL__ELT_SAMPLE_CHANNEL
 } kl__elt_read;
+/** How x is read next to a rank 4 output of shape y: whole, or a plain scalar, [C,1,1], [N,C,1,1].
+ * False: in none of these ways. */
+bool kl__elt_read_of(const kl_shape *x, const kl_shape *y, kl__elt_read *read);
 
 /* Preludes of cl/eltwise.cl. */
 void kl__elt_prelude_ref(kl__text *t, const kl__apply *a, const kl__elt_space *s);

@@ -211,7 +211,7 @@ static void put_loads(kl__text *t, int n_in, unsigned moves)
     kl__put(t, "\n#define ELT_TAIL(j, n) ");
     for (int i = 0; i < n_in; i++)
         if (moves >> i & 1u)
-            kl__put(t, "const V x%d = elt_part(r%d + (j), n); ", i, i);
+            kl__put(t, "const V x%d = vec_part(r%d + (j), n); ", i, i);
     kl__put(t, "\n");
 }
 
@@ -255,7 +255,7 @@ void kl__elt_prelude_blocked(kl__text *t, const kl__apply *a, const kl__elt_read
         } else if (read[i] == KL__ELT_SCALAR) {
             kl__put(t, "const V x%d = (V)p%d[p%d_at]; ", i, i, i);
         } else {
-            kl__put(t, "const V x%d = elt_part(p%d + p%d_at + %s + first, lanes); ", i, i, i,
+            kl__put(t, "const V x%d = vec_part(p%d + p%d_at + %s + first, lanes); ", i, i, i,
                     read[i] == KL__ELT_CHANNEL ? "0" : "plane / blocks * channels");
         }
     }

@@ -77,7 +77,7 @@ kl__product kl__product_of(const kl__apply *a)
         p.m = (int)y.dim[0];
         p.n = (int)y.dim[1];
         p.k = (int)a->in[1]->desc.shape.dim[1];
-        p.bias = a->n_in > 2 ? 2 : -1;
+        p.bias = a->n_own > 2 ? 2 : -1;
     } else if (a->op == &kl__op_dense_bwd_data) { /* dx [N,I] = dy [N,U] w [U,I] */
         p.m = (int)x.dim[0];
         p.n = (int)a->in[1]->desc.shape.dim[1];

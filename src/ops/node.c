@@ -196,7 +196,7 @@ kl_node *kl__apply_new_n(kl_graph *g, const kl__op *op, const char *name, kl_nod
         return NULL;
     a->op = op;
     a->graph = g;
-    a->n_in = n_in;
+    a->n_in = a->n_own = n_in;
     a->n_out = n_out;
     a->name = kl__graph_name(g, op, name);
     a->in = kl__graph_alloc(g, (size_t)(n_in ? n_in : 1) * sizeof *a->in);

@@ -29,6 +29,14 @@ struct kl_node {
     kl__place place;
 };
 
+/** Element-wise work on output 0 before it is stored, absorbed by fusion: `apply` is what would have
+ * read the op's own value `own` (several times perhaps); its other inputs are inputs n_own.. of the
+ * absorbing apply, in order. See ops/epilogue.h. */
+typedef struct kl__epilogue {
+    const kl__apply *apply; /* NULL: none */
+    const kl_node *own;
+} kl__epilogue;
+
 struct kl__apply {
     const kl__op *op;
     const void *attrs; /* the op's options struct, copied into the graph */
@@ -36,9 +44,12 @@ struct kl__apply {
     kl_graph *graph;
     uint32_t id;       /* position in graph->applies */
     int n_in, n_out;
+    int n_own;         /* inputs that are the op's own; those after it are the epilogue's */
     kl_node **in;
     kl_node **out;
+    kl__epilogue epilogue;
     const kl__variant *variant; /* chosen by kl__choose_variants; NULL before */
+    int config; /* of the variant's parameter sets; 0: its analytic default */
     kl__place scratch;          /* planned with the values */
 };
 

@@ -51,9 +51,18 @@ struct kl__variant {
     const char *name; /* "solo", "coop", "wino", "blas", "ref": part of kernel and log names */
     /** Shapes and dtypes are final; layouts are what `layouts` asks for. NULL: always fits. */
     bool (*fits)(const kl__apply *a, const kl__caps *caps);
-    /** Storage of inputs and outputs that this variant wants (arrays preset to plain). NULL: all
-     * plain. */
+    /** Storage of inputs and outputs that this variant wants. NULL: all plain. `in` is preset to
+     * plain, `out` to plain with the halo that readers would like: a variant that writes NCHWc may
+     * keep that halo, and then writes its zeros at every run (no reader has to copy); else it sets
+     * zero. */
     void (*layouts)(const kl__apply *a, const kl__caps *caps, kl__layout *in, kl__layout *out);
+    /** NCHWc inputs may have a wider halo than `layouts` asked for: read it from the desc. */
+    bool wide_halo;
+    /** Can it do `elt` (element-wise, reading its output 0) before it stores? NULL: no. */
+    bool (*epilogue)(const kl__apply *a, const kl__apply *elt);
+    /** Number of parameter sets (tiles, blockings) worth trying; a->config picks one in all
+     * functions here. Sums must keep a fixed order in each. NULL: one. */
+    int (*configs)(const kl__apply *a, const kl__caps *caps);
     /** Device scratch, planned like a value that lives during this apply. NULL: none. */
     size_t (*scratch_bytes)(const kl__apply *a, const kl__caps *caps);
     /** Adds launches, copies, fills or library calls to e->seq. Outputs of zero elements are never

@@ -54,6 +54,12 @@ static const char *forced(const char *list, const char *op, size_t *n)
     return NULL;
 }
 
+static bool fits(const kl__variant *v, const kl__apply *a, const kl__caps *caps)
+{
+    const kl__apply *epi = a->epilogue.apply;
+    return (!v->fits || v->fits(a, caps)) && (!epi || (v->epilogue && v->epilogue(a, epi)));
+}
+
 kl_status kl__choose_variant(kl__apply *a, const kl__caps *caps, const char *force)
 {
     const kl__variant *v = kl__op_variants(a->op);
@@ -64,7 +70,7 @@ kl_status kl__choose_variant(kl__apply *a, const kl__caps *caps, const char *for
     for (; v && v->name; v++) {
         if (want && (strlen(v->name) != n || strncmp(v->name, want, n) != 0))
             continue;
-        if (!v->fits || v->fits(a, caps)) {
+        if (fits(v, a, caps)) {
             a->variant = v;
             return KL_OK;
         }
@@ -72,7 +78,7 @@ kl_status kl__choose_variant(kl__apply *a, const kl__caps *caps, const char *for
     /* "*:solo" asks for solo where there is one */
     if (want && want[-1] == ':' && want[-2] == '*') {
         for (v = kl__op_variants(a->op); v && v->name; v++)
-            if (!v->fits || v->fits(a, caps)) {
+            if (fits(v, a, caps)) {
                 a->variant = v;
                 return KL_OK;
             }
