@@ -1,4 +1,4 @@
-/* Freezing a graph: layouts, memory, constants, emission. */
+/* Freezing a graph: passes, memory, constants, emission. */
 #include "sched/plan.h"
 
 #include "base/mem.h"
@@ -165,6 +165,8 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
         st = kl__graph_fold(graph, ctx);
     if (st == KL_OK && !whole)
         st = kl__graph_fuse(graph);
+    if (st == KL_OK && !whole)
+        st = kl__graph_epilogues(graph, caps, opts->force);
     if (st == KL_OK)
         st = kl__graph_layouts(graph, caps, opts->force);
     if (st == KL_OK)
