@@ -27,19 +27,20 @@
 #endif
 #include "conv2d_lanes.cl"
 
-/* acc += row of `pixels` of dy at d times x at a. */
+/* acc += x at a times one pixel of dy. */
 static inline __attribute__((always_inline)) void pixel(V acc[HT][KW], V dv, global const T *a,
-                                                        int tap_row, int j)
+                                                        int tap_row)
 {
 #pragma unroll
     for (int h = 0; h < HT; h++)
 #pragma unroll
         for (int i = 0; i < KW; i++)
-            acc[h][i] = fma(lanes(VLOAD(a + h * tap_row + i * DW * VN), j), dv, acc[h][i]);
+            acc[h][i] = fma(VLOAD(a + h * tap_row + i * DW * VN), dv, acc[h][i]);
 }
 
 /* x as in conv2d_dw; dy [N, blocks, y_plane pixels in rows of y_row, VN], cell 0,0 at pixel y_first;
- * part [parts, blocks, KH, KW, CG, VN]. Global: blocks, parts. */
+ * part [parts, blocks, KH, KW, CG, VN]: lanes are channels of x, times channel j of dy in their
+ * group. Global: blocks, parts. */
 kernel void conv2d_dw_bww(global const T *x, ulong x0, global const T *dy, ulong dy0,
                           global T *part, ulong part0, int N, int x_plane, int x_row, int x_first,
                           int y_plane, int y_row, int y_first, int SH, int DH, int OH, int OW)
@@ -68,10 +69,10 @@ kernel void conv2d_dw_bww(global const T *x, ulong x0, global const T *dy, ulong
                 for (; q + PX <= OW; q += PX)
 #pragma unroll
                     for (int u = 0; u < PX; u++)
-                        pixel(acc, VLOAD(d + (q + u) * VN), a + (q + u) * SW * VN, DH * x_row * VN,
-                              j);
+                        pixel(acc, lanes(VLOAD(d + (q + u) * VN), j), a + (q + u) * SW * VN,
+                              DH * x_row * VN);
                 for (; q < OW; q++)
-                    pixel(acc, VLOAD(d + q * VN), a + q * SW * VN, DH * x_row * VN, j);
+                    pixel(acc, lanes(VLOAD(d + q * VN), j), a + q * SW * VN, DH * x_row * VN);
             }
 #pragma unroll
             for (int h = 0; h < HT; h++)
@@ -88,7 +89,7 @@ kernel void conv2d_dw_bww_sum(global const T *part, ulong part0, global T *dw, u
     size_t k = get_global_id(0), block = KH * KW * CG * VN, step = get_global_size(0) * block;
     int n = min(VN, K - (int)k * VN);
     part += part0 + k * block;
-    dw += dw0 + k * block; /* VN channels of CG KH KW weights */
+    dw += dw0 + k * block;
     for (int t = 0; t < KH * KW; t++)
         for (int j = 0; j < CG; j++) {
             V sum = (V)(T)0;
@@ -97,6 +98,6 @@ kernel void conv2d_dw_bww_sum(global const T *part, ulong part0, global T *dw, u
                 sum += VLOAD(part + (size_t)p * step + (t * CG + j) * VN);
             VSTORE(sum, lane);
             for (int l = 0; l < n; l++)
-                dw[(l * CG + j) * KH * KW + t] = lane[l];
+                dw[((l - l % CG + j) * CG + l % CG) * KH * KW + t] = lane[l];
         }
 }
