@@ -35,25 +35,23 @@ static bool can_fuse(const kl__apply *a)
     return true;
 }
 
-static void count_uses(work *w)
+void kl__count_uses(const kl_graph *g, uint32_t *uses)
 {
-    const kl_graph *g = w->g;
     for (size_t i = 0; i < g->n_applies; i++)
         for (int k = 0; k < g->applies[i]->n_in; k++)
-            w->uses[g->applies[i]->in[k]->id]++;
+            uses[g->applies[i]->in[k]->id]++;
     for (size_t i = 0; i < g->n_outputs; i++)
-        w->uses[g->outputs[i].node->id]++;
+        uses[g->outputs[i].node->id]++;
     for (size_t i = 0; i < g->n_updates; i++)
-        w->uses[g->updates[i].value->id]++;
+        uses[g->updates[i].value->id]++;
     for (size_t i = 0; i < g->n_nodes; i++) /* somebody outside reads it there */
-        w->uses[i] += g->nodes[i]->place.kind != KL__NOWHERE;
+        uses[i] += g->nodes[i]->place.kind != KL__NOWHERE;
 }
 
-/** Is an input of p overwritten in place between p and the place of the set's last member? */
-static bool overwritten(const work *w, const kl__apply *p)
+bool kl__overwritten(const kl__apply *p, uint32_t end)
 {
-    for (uint32_t i = p->id + 1; i < w->set[w->n_set - 1]->id; i++) {
-        const kl__apply *q = w->g->applies[i];
+    for (uint32_t i = p->id + 1; i < end; i++) {
+        const kl__apply *q = p->graph->applies[i];
         if (!(q->op->flags & KL__OP_STATE) || !q->op->aliases)
             continue;
         for (int k = 0; k < q->n_out; k++)
@@ -96,7 +94,7 @@ static bool joins(work *w, const kl_node *x)
             return false;
     if (w->n_set == MAX_OPS || w->gone[p->id] || w->instead[p->id] || !can_fuse(p) ||
         w->inside[x->id] != w->uses[x->id] || x->desc.dtype != d->dtype ||
-        !kl_shape_equal(x->desc.shape, d->shape) || overwritten(w, p))
+        !kl_shape_equal(x->desc.shape, d->shape) || kl__overwritten(p, w->set[w->n_set - 1]->id))
         return false;
     insert(w, x->by);
     int n = kl__fuse_inputs(w->set, w->n_set, in);
@@ -166,7 +164,7 @@ kl_status kl__graph_fuse(kl_graph *g)
     if (!w.uses || !w.inside || !w.instead || !w.gone)
         st = KL_E_MEMORY;
     if (st == KL_OK)
-        count_uses(&w);
+        kl__count_uses(g, w.uses);
     for (size_t i = w.n; st == KL_OK && i-- > 0;)
         st = visit(&w, g->applies[i]);
     size_t n = 0;

@@ -124,28 +124,26 @@ static bool can_block(const kl__apply *a, kl__elt_read read[KL__FUSE_IN])
     return true;
 }
 
-/** Blocked where an input comes so: each keeps its halo, plain ones of the whole shape are
- * reordered, and the output has the widest halo among them, since what follows a padded layer is
- * likely to be padded. */
+/** Blocked where an input comes so, with the halo that readers want; plain inputs of the whole shape
+ * are reordered. */
 static void layouts_solo(const kl__apply *a, const kl__caps *caps, kl__layout *in, kl__layout *out)
 {
     kl__elt_read read[KL__FUSE_IN];
-    int widest = -1;
+    const kl__layout blocked = {.kind = KL__NCHWC, .block = caps->vector};
+    bool any = false;
     if (!can_block(a, read))
         return;
     for (int i = 0; i < a->n_in; i++) {
         const kl__layout *l = &a->in[i]->desc.layout;
-        if (read[i] != KL__ELT_FULL || l->kind != KL__NCHWC || l->block != caps->vector)
-            continue;
-        in[i] = *l;
-        if (widest < 0 || halo_sum(l) > widest) {
-            widest = halo_sum(l);
-            *out = *l;
-        }
+        any = any || (read[i] == KL__ELT_FULL && l->kind == KL__NCHWC && l->block == caps->vector);
     }
-    for (int i = 0; i < a->n_in && widest >= 0; i++)
-        if (read[i] == KL__ELT_FULL && in[i].kind == KL__PLAIN)
-            in[i] = (kl__layout){.kind = KL__NCHWC, .block = caps->vector};
+    if (!any)
+        return;
+    for (int i = 0; i < a->n_in; i++)
+        if (read[i] == KL__ELT_FULL)
+            in[i] = blocked;
+    out->kind = blocked.kind;
+    out->block = blocked.block;
 }
 
 /* ---- launches -------------------------------------------------------------------------------- */
@@ -279,7 +277,11 @@ static kl_status emit_ref(kl__emit *e, const kl__apply *a)
 }
 
 const kl__variant kl__eltwise_variants[] = {
-    {.name = "solo", .fits = fits_solo, .layouts = layouts_solo, .emit = emit_solo},
+    {.name = "solo",
+     .fits = fits_solo,
+     .layouts = layouts_solo,
+     .wide_halo = true,
+     .emit = emit_solo},
     {.name = "ref", .emit = emit_ref},
     {.name = NULL},
 };
