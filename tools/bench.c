@@ -1,4 +1,5 @@
 /* kiln bench: how fast, and at what price. */
+#include "bench.h"
 #include "json.h"
 #include "net.h"
 #include "term.h"
@@ -209,9 +210,16 @@ static int bench_batches(bench *b, const char *model, bool training)
 
 static int run_bench(args *a)
 {
-    bench b = {.a = a, .list = args_has(a, "json") ? json_array() : NULL};
+    bench b = {.a = a};
     const bool train = args_has(a, "train"), infer = args_has(a, "infer") || !train;
     int code = 0;
+    if (args_has(a, "op")) {
+        return bench_op(a);
+    }
+    if (a->n_operands == 0) {
+        return fail(EXIT_USAGE, "name a model, or an op: --op \"relu(x)\" --shape x=1,8");
+    }
+    b.list = args_has(a, "json") ? json_array() : NULL;
     table_init(&b.table, "llrrrrrrrrrr");
     add_heads(&b.table, (const char *const[]){"model", "mode", "batch", "images/s", "per CPU-s",
                                               "pass", "first", "built+cached", "launches", "peak",
@@ -238,6 +246,12 @@ static const option_def options[] = {
     {"train", 't', OPT_FLAG, NULL, "time training steps; with --infer: both", 0, 0},
     {"runs", 'n', OPT_INT, "N", "repetitions, of which the median is told (5)", 1, 1000},
     {"layers", 'l', OPT_FLAG, NULL, "a table of every launch", 0, 0},
+    {"op", 'o', OPT_STRING, "CALL",
+     "time one op instead, written as in a graph's text; --train: also\n"
+     "each gradient",
+     0, 0},
+    {"shape", 's', OPT_LIST, "NAME=N,...",
+     "of an input that CALL names; NAME=N,...:i32 for labels; may be\nrepeated", 0, 0},
     {"loss", 0, OPT_CHOICE, "softmax_xent|mse|mae|huber|bce_logits",
      "append it to a graph that has none", 0, 0},
     OPTION_JSON,
@@ -248,7 +262,7 @@ static const option_def options[] = {
 
 const command_def cmd_bench = {
     .name = "bench",
-    .operands = "MODEL...",
+    .operands = "[MODEL...]",
     .summary = "time models: images per second and per CPU-second",
     .more = "MODEL is an architecture, a graph's text file, a checkpoint or a run's folder; its "
             "data is random.\n"
@@ -256,8 +270,9 @@ const command_def cmd_bench = {
             "and taken from\n"
             "the cache. peak: device memory held. arena: the activations as planned; sum: side by "
             "side.\n"
-            "\nexample:\n  kiln bench lenet --batch 1,64 --train --infer --layers\n",
+            "\nexample:\n  kiln bench lenet --batch 1,64 --train --infer --layers\n"
+            "  kiln bench --op \"conv2d(x, filters=64, kernel=3, pad=1)\" --shape x=16,64,32,32 --train\n",
     .options = options,
-    .min_operands = 1,
+    .min_operands = 0,
     .max_operands = -1,
     .run = run_bench};

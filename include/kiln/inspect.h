@@ -52,6 +52,34 @@ KL_API kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool 
                                   const char *loss, int runs, kl_profile *out);
 KL_API void kl_profile_free(kl_profile *p);
 
+/* ---- passes of a single op ------------------------------------------------------------------- */
+typedef enum kl_pass_kind {
+    KL_PASS_FORWARD,
+    KL_PASS_DATA,     /* gradient of one input */
+    KL_PASS_WEIGHTS,  /* gradient of one trainable parameter */
+    KL_PASS_BACKWARD  /* all gradients in one plan, which may share work */
+} kl_pass_kind;
+typedef struct kl_pass_time {
+    kl_pass_kind kind;
+    char of[96];       /* the input or parameter; empty for FORWARD and BACKWARD */
+    char kernel[64];   /* of the longest launch */
+    /* Of the pass alone: inputs, the output's gradient and what the forward pass left stand in the
+     * storage layout that the op asked for, as they do inside a net, and outputs stay in theirs;
+     * parameters come and their gradients go in plain layout. Median and least over the runs. */
+    double seconds, best_seconds;
+    double cpu_seconds, best_cpu_seconds; /* CPU time of the process */
+    double reorder_seconds; /* what moving inputs and outputs from and to plain layout adds */
+    size_t launches;
+    int64_t macs;
+    size_t bytes;      /* inputs and outputs of the pass, once each */
+} kl_pass_time;
+/** Times the passes of a small graph, one by one: forward, and where `training` the gradient of its
+ * first output (which is to be f32) by each f32 input and each trainable parameter, and all
+ * gradients together. Random data. runs: repetitions (0: 5); each lasts 20 ms or more. Rows: fresh
+ * memory, kl_free. */
+KL_API kl_status kl_graph_profile(const kl_graph *g, kl_ctx *ctx, int64_t batch, bool training,
+                                  int runs, kl_pass_time **rows, size_t *n);
+
 /* ---- gradients ------------------------------------------------------------------------------- */
 typedef struct kl_gradcheck_row {
     char param[96];

@@ -21,6 +21,7 @@ typedef struct kl__plan_opts {
     const char *force;  /* variants, as kl__choose_variant */
     kl__mem *step;      /* the device's step block; NULL: one of the plan's own, zero */
     bool no_fuse;       /* keep element-wise ops apart (tests) */
+    bool separate;      /* no value's memory is reused: parts of the plan can run again and again */
 } kl__plan_opts;
 
 /** Takes over `graph` (also on failure). Values that the caller placed (parameters, arenas, slots)

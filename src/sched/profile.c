@@ -6,7 +6,6 @@
 
 #include <kiln/inspect.h>
 
-#include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,18 +24,6 @@ typedef struct job {
     kl__plan *plans[2];
     size_t n_plans;
 } job;
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *v, size_t n)
-{
-    qsort(v, n, sizeof *v, by_value);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
 
 static kl_model *copy_model(kl_model *m)
 {
@@ -154,26 +141,14 @@ static kl_status time_passes(job *j, int runs, kl_profile *out)
         cpu[i] = kl__cpu_now() - c;
     }
     if (st == KL_OK) {
-        out->step_seconds = median(wall, (size_t)runs);
-        out->cpu_seconds = median(cpu, (size_t)runs);
+        out->step_seconds = kl__median(wall, (size_t)runs);
+        out->cpu_seconds = kl__median(cpu, (size_t)runs);
     }
     kl__free(wall);
     return st;
 }
 
 /* ---- launches ---- */
-static size_t bytes_of(const kl__apply *a)
-{
-    size_t sum = 0, bytes;
-    for (int i = 0; i < a->n_in; i++)
-        if (kl__desc_bytes(&a->in[i]->desc, &bytes))
-            sum += bytes;
-    for (int i = 0; i < a->n_out; i++)
-        if (kl__desc_bytes(&a->out[i]->desc, &bytes))
-            sum += bytes;
-    return sum;
-}
-
 /** An op's work is told with its longest launch, so that sums over rows are right. */
 static void tell_work(const kl__plan *p, kl_op_time *rows)
 {
@@ -186,7 +161,7 @@ static void tell_work(const kl__plan *p, kl_op_time *rows)
             if (rows[k].seconds > rows[best].seconds)
                 best = k;
         rows[best].macs = a->op->macs ? a->op->macs(a) : 0;
-        rows[best].bytes = bytes_of(a);
+        rows[best].bytes = kl__apply_bytes(a);
     }
 }
 
@@ -197,7 +172,7 @@ static void fill_rows(const kl__plan *p, double *all, double *one, int runs, kl_
     for (size_t i = 0; i < n; i++) {
         for (int r = 0; r < runs; r++)
             one[r] = all[(size_t)r * n + i];
-        rows[i].seconds = median(one, (size_t)runs);
+        rows[i].seconds = kl__median(one, (size_t)runs);
         snprintf(rows[i].name, sizeof rows[i].name, "%s", kl__seq_label(p->seq, i));
         snprintf(rows[i].kernel, sizeof rows[i].kernel, "%s", kl__seq_kernel_name(p->seq, i));
     }
