@@ -31,6 +31,23 @@ typedef struct kl_layer_info {
 /** One entry per op of the graph, in order, leaves left out. Fills at most cap, *n: how many. */
 KL_API kl_status kl_model_layers(const kl_model *m, kl_layer_info *out, size_t cap, size_t *n);
 
+/* ---- what a device can do at most ------------------------------------------------------------ */
+enum { KL_PEAK_LEVELS = 4 };
+typedef struct kl_peak_level {
+    char name[12];           /* "L1", "L2", "L3", "memory" */
+    uint64_t bytes;          /* capacity, of all cores together; 0: memory */
+    double bytes_per_second; /* read, or read and written, whichever is more */
+} kl_peak_level;
+typedef struct kl_peaks {
+    double flops;            /* f32 multiply-adds from registers per second, two each */
+    int n_levels;            /* nearest first; the last is memory */
+    kl_peak_level level[KL_PEAK_LEVELS];
+    double launch_seconds;   /* of a kernel that does nothing, as profiles time it */
+} kl_peaks;
+/** Measures the device (less than a second and three kernels to compile), once per device and
+ * driver: the figures are kept in the context's cache folder. `again`: measures anew. */
+KL_API kl_status kl_ctx_peaks(kl_ctx *ctx, bool again, kl_peaks *out);
+
 /* ---- per-op times ---------------------------------------------------------------------------- */
 typedef struct kl_op_time {
     char name[96];     /* the node */
