@@ -50,24 +50,41 @@ KL_API kl_status kl_ctx_peaks(kl_ctx *ctx, bool again, kl_peaks *out);
 
 /* ---- per-op times ---------------------------------------------------------------------------- */
 typedef struct kl_op_time {
-    char name[96];     /* the node */
-    char kernel[64];   /* or copy, fill, gemm */
-    double seconds;    /* median over runs */
-    int64_t macs;      /* of the launch's op for this batch; 0 where none are counted */
-    size_t bytes;      /* inputs and outputs of the op, once each */
+    char name[96];     /* the application of an op in the planned graph */
+    char op[32], variant[24]; /* "conv2d", "solo"; empty: copies at the pass's end */
+    char kernel[64];   /* of its longest launch; or copy, fill, gemm */
+    size_t launches;
+    double seconds;    /* of its launches, each run alone: median over runs */
+    int64_t macs;      /* for this batch; 0 where none are counted */
+    double flops;      /* 2 macs, or by elements; what fusion put into it included */
+    size_t bytes;      /* storage of inputs and outputs, once each */
 } kl_op_time;
 typedef struct kl_profile {
-    kl_op_time *rows;  /* in order of the launches */
-    size_t n;
+    kl_op_time *rows;  /* in order of execution */
+    size_t n, launches;
     /* median of whole passes, unprofiled: wall, and CPU time of the process */
     double step_seconds, cpu_seconds;
     double first_seconds;             /* planning, compiling and the first pass */
+    double enqueue_seconds;           /* of the host per launch, in the fastest run */
 } kl_profile;
 /** Times a pass of `batch` random samples: inference, or the training step of `loss`. runs:
  * repetitions (0: 5). */
 KL_API kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool training,
                                   const char *loss, int runs, kl_profile *out);
 KL_API void kl_profile_free(kl_profile *p);
+
+/** What stands between a row and a shorter time. */
+typedef enum kl_bound {
+    KL_BOUND_LAUNCH,     /* less work than launches take */
+    KL_BOUND_ARITHMETIC,
+    KL_BOUND_CACHE,      /* its values fit a cache: that one's rate */
+    KL_BOUND_MEMORY
+} kl_bound;
+/** The largest of the times that launches, flops and bytes take at the device's peaks; *share: of
+ * the row's seconds. More than 1 is possible: fewer operations than counted (Winograd), or values
+ * nearer than their size says. NULL share is fine. */
+KL_API kl_bound kl_op_bound(const kl_peaks *peaks, const kl_op_time *row, double *share);
+KL_API const char *kl_bound_name(kl_bound bound); /* "arithmetic" */
 
 /* ---- passes of a single op ------------------------------------------------------------------- */
 typedef enum kl_pass_kind {

@@ -19,18 +19,6 @@ double kl__median(double *v, size_t n)
     return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-size_t kl__apply_bytes(const kl__apply *a)
-{
-    size_t sum = 0, bytes;
-    for (int i = 0; i < a->n_in; i++)
-        if (kl__desc_bytes(&a->in[i]->desc, &bytes))
-            sum += bytes;
-    for (int i = 0; i < a->n_out; i++)
-        if (kl__desc_bytes(&a->out[i]->desc, &bytes))
-            sum += bytes;
-    return sum;
-}
-
 /* ---- a plan of the inference pass, and a stepper as training makes it ---- */
 kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch)
 {

@@ -149,45 +149,84 @@ static kl_status time_passes(job *j, int runs, kl_profile *out)
 }
 
 /* ---- launches ---- */
-/** An op's work is told with its longest launch, so that sums over rows are right. */
-static void tell_work(const kl__plan *p, kl_op_time *rows)
+/** Names and work of the row that holds the launches of apply i; n_applies: copies after them. */
+static void describe(const kl__plan *p, size_t i, kl_op_time *row)
 {
-    for (size_t i = 0; i < p->graph->n_applies; i++) {
-        const kl__apply *a = p->graph->applies[i];
-        size_t first = p->first_step[i], end = p->first_step[i + 1], best = first;
+    const kl__apply *a = i < p->graph->n_applies ? p->graph->applies[i] : NULL;
+    size_t first = p->first_step[i];
+    snprintf(row->name, sizeof row->name, "%s", a ? a->name : kl__seq_label(p->seq, first));
+    if (!a)
+        return;
+    snprintf(row->op, sizeof row->op, "%s", a->op->name);
+    snprintf(row->variant, sizeof row->variant, "%s", a->variant ? a->variant->name : "");
+    row->macs = a->op->macs ? a->op->macs(a) : 0;
+    row->flops = kl__apply_flops(a);
+    row->bytes = kl__apply_bytes(a);
+}
+
+/** all[run * n + launch], first..end of them in this row. */
+static void fill_row(const kl__plan *p, const double *all, double *one, int runs, size_t first,
+                     size_t end, kl_op_time *row)
+{
+    size_t n = kl__seq_count(p->seq), longest = first;
+    for (size_t k = first; k < end; k++)
+        if (all[k] > all[longest])
+            longest = k;
+    for (int r = 0; r < runs; r++) {
+        one[r] = 0;
+        for (size_t k = first; k < end; k++)
+            one[r] += all[(size_t)r * n + k];
+    }
+    row->seconds = kl__median(one, (size_t)runs);
+    row->launches = end - first;
+    snprintf(row->kernel, sizeof row->kernel, "%s", kl__seq_kernel_name(p->seq, longest));
+}
+
+static size_t steps_end(const kl__plan *p, size_t i)
+{
+    return i < p->graph->n_applies ? p->first_step[i + 1] : kl__seq_count(p->seq);
+}
+
+static void fill_rows(const kl__plan *p, const double *all, double *one, int runs, kl_profile *out)
+{
+    for (size_t i = 0; i <= p->graph->n_applies; i++) {
+        size_t first = p->first_step[i], end = steps_end(p, i);
         if (first == end)
             continue;
-        for (size_t k = first; k < end; k++)
-            if (rows[k].seconds > rows[best].seconds)
-                best = k;
-        rows[best].macs = a->op->macs ? a->op->macs(a) : 0;
-        rows[best].bytes = kl__apply_bytes(a);
+        kl_op_time *row = &out->rows[out->n++];
+        describe(p, i, row);
+        fill_row(p, all, one, runs, first, end, row);
     }
 }
 
-/** all[run * n + launch] -> median per launch. */
-static void fill_rows(const kl__plan *p, double *all, double *one, int runs, kl_op_time *rows)
+/** Seconds that the host needs to enqueue the plan. */
+static kl_status time_enqueue(job *j, const kl__plan *p, int runs, double *seconds)
 {
-    size_t n = kl__seq_count(p->seq);
-    for (size_t i = 0; i < n; i++) {
-        for (int r = 0; r < runs; r++)
-            one[r] = all[(size_t)r * n + i];
-        rows[i].seconds = kl__median(one, (size_t)runs);
-        snprintf(rows[i].name, sizeof rows[i].name, "%s", kl__seq_label(p->seq, i));
-        snprintf(rows[i].kernel, sizeof rows[i].kernel, "%s", kl__seq_kernel_name(p->seq, i));
+    kl_status st = KL_OK;
+    *seconds = 0;
+    for (int r = 0; st == KL_OK && r < runs; r++) {
+        double start = kl__now();
+        st = kl__seq_run(p->seq, j->lane, 0, kl__seq_count(p->seq));
+        double t = kl__now() - start;
+        kl_status end = kl__lane_finish(j->lane);
+        st = st == KL_OK ? end : st;
+        *seconds = r == 0 || t < *seconds ? t : *seconds;
     }
-    tell_work(p, rows);
+    return st;
 }
 
-static kl_status time_plan(job *j, const kl__plan *p, int runs, kl_op_time *rows)
+static kl_status time_plan(job *j, const kl__plan *p, int runs, kl_profile *out)
 {
     size_t n = kl__seq_count(p->seq);
-    double *all = kl__calloc((n + 1) * (size_t)runs, sizeof *all);
+    double *all = kl__calloc((n + 1) * (size_t)runs, sizeof *all), enqueue = 0;
     kl_status st = all ? KL_OK : KL_E_MEMORY;
     for (int r = 0; st == KL_OK && r < runs; r++)
         st = kl__seq_profile(p->seq, j->lane, all + (size_t)r * n);
     if (st == KL_OK)
-        fill_rows(p, all, all + n * (size_t)runs, runs, rows);
+        fill_rows(p, all, all + n * (size_t)runs, runs, out);
+    if (st == KL_OK)
+        st = time_enqueue(j, p, runs, &enqueue);
+    out->enqueue_seconds += enqueue; /* the sum, until all plans are done */
     kl__free(all);
     return st;
 }
@@ -195,15 +234,13 @@ static kl_status time_plan(job *j, const kl__plan *p, int runs, kl_op_time *rows
 static kl_status time_launches(job *j, int runs, kl_profile *out)
 {
     kl_status st = KL_OK;
-    size_t at = 0;
     for (size_t i = 0; i < j->n_plans; i++)
-        out->n += kl__seq_count(j->plans[i]->seq);
-    if (!(out->rows = kl__calloc(out->n + 1, sizeof *out->rows)))
+        out->launches += kl__seq_count(j->plans[i]->seq);
+    if (!(out->rows = kl__calloc(out->launches + 1, sizeof *out->rows)))
         return KL_E_MEMORY;
-    for (size_t i = 0; st == KL_OK && i < j->n_plans; i++) {
-        st = time_plan(j, j->plans[i], runs, out->rows + at);
-        at += kl__seq_count(j->plans[i]->seq);
-    }
+    for (size_t i = 0; st == KL_OK && i < j->n_plans; i++)
+        st = time_plan(j, j->plans[i], runs, out);
+    out->enqueue_seconds /= out->launches ? (double)out->launches : 1;
     return st;
 }
 
