@@ -1,7 +1,6 @@
 /* kiln bench --op: the passes of one op, alone. */
 #include "bench.h"
 #include "json.h"
-#include "term.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -122,7 +121,7 @@ int bench_op(args *a)
     kl_pass_time *rows = NULL;
     kl_device_info d;
     kl_graph *g = op_graph(a, &code);
-    kl_ctx *ctx = code ? NULL : open_device(a, 0, &code);
+    kl_ctx *ctx = code ? NULL : open_device(a, KL_CTX_PROFILE, &code);
     if (code == 0) {
         const kl_status s = kl_graph_profile(g, ctx, 1, args_has(a, "train"),
                                              (int)args_int(a, "runs", 5), &rows, &n);

@@ -86,6 +86,19 @@ typedef enum kl_bound {
 KL_API kl_bound kl_op_bound(const kl_peaks *peaks, const kl_op_time *row, double *share);
 KL_API const char *kl_bound_name(kl_bound bound); /* "arithmetic" */
 
+/* ---- traces ---------------------------------------------------------------------------------- */
+/** From now on every command of the context is recorded, at most the first 100,000, with what it
+ * costs to keep an event each. KL_E_UNSUPPORTED: the context was made without KL_CTX_PROFILE, or
+ * its driver gives no times. Starts anew where a trace was under way. */
+KL_API kl_status kl_ctx_trace(kl_ctx *ctx);
+/** Waits for the queues, ends the trace and writes it to `path` (NULL: drops it) in Chrome's trace
+ * format, for Perfetto or chrome://tracing: one row per queue, one slice per command. */
+KL_API kl_status kl_ctx_trace_write(kl_ctx *ctx, const char *path);
+/** A trace of `runs` passes (0: 5) of `batch` random samples, as kl_model_profile runs them, after
+ * one that is not recorded. */
+KL_API kl_status kl_model_trace(kl_model *m, kl_ctx *ctx, int64_t batch, bool training,
+                                const char *loss, int runs, const char *path);
+
 /* ---- passes of a single op ------------------------------------------------------------------- */
 typedef enum kl_pass_kind {
     KL_PASS_FORWARD,

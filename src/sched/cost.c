@@ -28,7 +28,7 @@ kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch)
         return NULL;
     kl__place_inputs(g);
     kl__replica_place(r, g);
-    return kl__plan_create(ctx, g, NULL);
+    return kl__plan_create(ctx, g, &(kl__plan_opts){.prepare = true});
 }
 
 /** The output to minimise: the one named, else "loss", else the only scalar. */
@@ -84,7 +84,7 @@ static void add_plan(const kl__plan *p, kl_cost *out)
     out->arena_bytes += p->memory.arena_bytes;
     out->sum_bytes += p->memory.sum_bytes;
     out->n_in_place += p->memory.n_in_place;
-    out->n_launches += kl__seq_count(p->seq);
+    out->n_launches += kl__seq_count(p->seq) - p->first_step[p->n_prepared];
     for (size_t i = 0; i < p->graph->n_applies; i++)
         out->n_applies += !(p->graph->applies[i]->op->flags & KL__OP_LEAF);
 }

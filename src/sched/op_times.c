@@ -140,7 +140,8 @@ static kl_status sort_steps(work *w)
         const kl__apply *a = p->graph->applies[i];
         size_t first = p->first_step[i], end = p->first_step[i + 1];
         bool border = at_border(w, a);
-        bool counted = !border && (w->row->kind == KL_PASS_FORWARD || !is_forward(w, a));
+        bool counted = !border && i >= p->n_prepared &&
+                       (w->row->kind == KL_PASS_FORWARD || !is_forward(w, a));
         for (size_t k = first; k < end; k++) {
             w->border[k] = border;
             w->counted[k] = counted;
@@ -290,7 +291,7 @@ static kl_status time_pass(kl_model *m, kl_ctx *ctx, int64_t batch, bool trainin
     if (st == KL_OK) {
         kl__place_inputs(w.graph);
         kl__replica_place(r, w.graph);
-        w.plan = kl__plan_create(ctx, w.graph, &(kl__plan_opts){.separate = true});
+        w.plan = kl__plan_create(ctx, w.graph, &(kl__plan_opts){.separate = true, .prepare = !training});
         w.graph = NULL;
         st = w.plan ? KL_OK : kl__last_status();
     }

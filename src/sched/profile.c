@@ -121,7 +121,8 @@ static kl_status prepare(job *j, bool training, const char *loss)
 
 static void finish(job *j)
 {
-    kl__lane_finish(j->lane);
+    if (j->lane)
+        kl__lane_finish(j->lane);
     kl__stepper_destroy(j->stepper);
     kl__plan_destroy(j->infer);
     for (int i = 0; i < KL__MAX_SLOTS; i++)
@@ -189,7 +190,7 @@ static size_t steps_end(const kl__plan *p, size_t i)
 
 static void fill_rows(const kl__plan *p, const double *all, double *one, int runs, kl_profile *out)
 {
-    for (size_t i = 0; i <= p->graph->n_applies; i++) {
+    for (size_t i = p->n_prepared; i <= p->graph->n_applies; i++) {
         size_t first = p->first_step[i], end = steps_end(p, i);
         if (first == end)
             continue;
@@ -199,6 +200,12 @@ static void fill_rows(const kl__plan *p, const double *all, double *one, int run
     }
 }
 
+/** Of a pass: what is done once per version of the parameters is left out, here and in the rows. */
+static size_t launches_of(const kl__plan *p)
+{
+    return kl__seq_count(p->seq) - p->first_step[p->n_prepared];
+}
+
 /** Seconds that the host needs to enqueue the plan. */
 static kl_status time_enqueue(job *j, const kl__plan *p, int runs, double *seconds)
 {
@@ -206,7 +213,7 @@ static kl_status time_enqueue(job *j, const kl__plan *p, int runs, double *secon
     *seconds = 0;
     for (int r = 0; st == KL_OK && r < runs; r++) {
         double start = kl__now();
-        st = kl__seq_run(p->seq, j->lane, 0, kl__seq_count(p->seq));
+        st = kl__seq_run(p->seq, j->lane, p->first_step[p->n_prepared], kl__seq_count(p->seq));
         double t = kl__now() - start;
         kl_status end = kl__lane_finish(j->lane);
         st = st == KL_OK ? end : st;
@@ -235,7 +242,7 @@ static kl_status time_launches(job *j, int runs, kl_profile *out)
 {
     kl_status st = KL_OK;
     for (size_t i = 0; i < j->n_plans; i++)
-        out->launches += kl__seq_count(j->plans[i]->seq);
+        out->launches += launches_of(j->plans[i]);
     if (!(out->rows = kl__calloc(out->launches + 1, sizeof *out->rows)))
         return KL_E_MEMORY;
     for (size_t i = 0; st == KL_OK && i < j->n_plans; i++)
@@ -244,23 +251,29 @@ static kl_status time_launches(job *j, int runs, kl_profile *out)
     return st;
 }
 
+static kl_status begin(job *j, const char *what, kl_model *m, kl_ctx *ctx, int64_t batch,
+                       bool training, const char *loss, int runs)
+{
+    *j = (job){.ctx = ctx, .batch = batch};
+    if (!m || !ctx)
+        return kl__fail(KL_E_ARG, "%s: the %s is NULL", what, m ? "context" : "model");
+    if (batch < 1 || runs < 0 || runs > MAX_RUNS)
+        return kl__fail(KL_E_ARG, "%s: a batch of %lld samples, %d runs; at least 1, and 0 to %d",
+                        what, (long long)batch, runs, MAX_RUNS);
+    j->lane = kl__ctx_lane(ctx, KL__COMPUTE);
+    return (j->model = copy_model(m)) ? prepare(j, training, loss) : kl__last_status();
+}
+
 kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, const char *loss,
                            int runs, kl_profile *out)
 {
-    if (!m || !ctx || !out)
-        return kl__fail(KL_E_ARG, "kl_model_profile: %s is NULL",
-                        !m    ? "model"
-                        : ctx ? "out"
-                              : "context");
+    if (!out)
+        return kl__fail(KL_E_ARG, "kl_model_profile: out is NULL");
     *out = (kl_profile){0};
-    if (batch < 1 || runs < 0 || runs > MAX_RUNS)
-        return kl__fail(
-            KL_E_ARG, "kl_model_profile: a batch of %lld samples, %d runs; at least 1, and 0 to %d",
-            (long long)batch, runs, MAX_RUNS);
-    job j = {.ctx = ctx, .lane = kl__ctx_lane(ctx, KL__COMPUTE), .batch = batch};
-    runs = runs ? runs : DEFAULT_RUNS;
+    job j;
     double start = kl__now();
-    kl_status st = (j.model = copy_model(m)) ? prepare(&j, training, loss) : kl__last_status();
+    kl_status st = begin(&j, "kl_model_profile", m, ctx, batch, training, loss, runs);
+    runs = runs ? runs : DEFAULT_RUNS;
     out->first_seconds = kl__now() - start;
     if (st == KL_OK)
         st = time_passes(&j, runs, out);
@@ -269,6 +282,24 @@ kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool trainin
     finish(&j);
     if (st != KL_OK)
         kl_profile_free(out);
+    return st;
+}
+
+kl_status kl_model_trace(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, const char *loss,
+                         int runs, const char *path)
+{
+    job j;
+    kl_status st = begin(&j, "kl_model_trace", m, ctx, batch, training, loss, runs);
+    if (st == KL_OK)
+        st = kl_ctx_trace(ctx);
+    bool tracing = st == KL_OK;
+    for (int i = 0; st == KL_OK && i < (runs ? runs : DEFAULT_RUNS); i++)
+        st = run_once(&j);
+    if (tracing) {
+        kl_status written = kl_ctx_trace_write(ctx, st == KL_OK ? path : NULL);
+        st = st == KL_OK ? written : st;
+    }
+    finish(&j);
     return st;
 }
 
