@@ -196,7 +196,8 @@ static char *path_of(const kl_ctx *ctx)
     kl__hash128 h = key.failed ? (kl__hash128){0, 0} : kl__hash_wide(key.s, key.len);
     bool ok = !key.failed;
     kl__text_free(&key);
-    return ok ? kl__asprintf("%s/peaks/%016" PRIx64 "%016" PRIx64 ".txt", ctx->cache_dir, h.hi, h.lo)
+    return ok ? kl__asprintf("%s/peaks/%016" PRIx64 "%016" PRIx64 ".txt", ctx->cache_dir, h.hi,
+                             h.lo)
               : NULL;
 }
 

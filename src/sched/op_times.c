@@ -291,7 +291,8 @@ static kl_status time_pass(kl_model *m, kl_ctx *ctx, int64_t batch, bool trainin
     if (st == KL_OK) {
         kl__place_inputs(w.graph);
         kl__replica_place(r, w.graph);
-        w.plan = kl__plan_create(ctx, w.graph, &(kl__plan_opts){.separate = true, .prepare = !training});
+        w.plan =
+            kl__plan_create(ctx, w.graph, &(kl__plan_opts){.separate = true, .prepare = !training});
         w.graph = NULL;
         st = w.plan ? KL_OK : kl__last_status();
     }
