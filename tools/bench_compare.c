@@ -103,11 +103,16 @@ static void put_memory_rate(table *t, const bench_row *r)
 static const struct line {
     const char *what;
     put_cell put;
-} lines[] = {{"driver", put_platform},      {"images/s", put_rate},
-             {"images/CPU-s", put_cpu_rate}, {"pass", put_step},
-             {"first", put_first},           {"launches", put_launches},
-             {"enqueue/launch", put_enqueue}, {"peak memory", put_memory},
-             {"peak GFLOP/s", put_flops},    {"memory GB/s", put_memory_rate}};
+} lines[] = {{"driver", put_platform},
+             {"images/s", put_rate},
+             {"images/CPU-s", put_cpu_rate},
+             {"pass", put_step},
+             {"first", put_first},
+             {"launches", put_launches},
+             {"enqueue/launch", put_enqueue},
+             {"peak memory", put_memory},
+             {"peak GFLOP/s", put_flops},
+             {"memory GB/s", put_memory_rate}};
 
 static const kl_op_time *find_node(const bench_row *r, const char *name)
 {

@@ -61,8 +61,8 @@ static double rate(double work, double seconds)
 
 static void print_passes(const args *a, const kl_device_info *d, const kl_pass_time *rows, size_t n)
 {
-    static const char *const heads[] = {"pass",    "of",   "kernel",        "time",
-                                        "CPU",     "best", "GFLOP/CPU-s",   "GB/CPU-s",
+    static const char *const heads[] = {"pass",    "of",       "kernel",      "time",
+                                        "CPU",     "best",     "GFLOP/CPU-s", "GB/CPU-s",
                                         "reorder", "launches", NULL};
     table t;
     number text;
