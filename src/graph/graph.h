@@ -6,6 +6,7 @@
  * depends on constants only is computed once fuse      chains of element-wise applies become one
  *   epilogues element-wise applies move into the kernels that make their inputs
  *   layouts   variants chosen, storage layouts assigned, reorders inserted where they differ
+ *   prepare   what depends on parameters only is computed once per version of them
  *   memory    lifetimes to offsets in one arena
  */
 #ifndef KL_GRAPH_GRAPH_H
@@ -38,6 +39,9 @@ kl_status kl__graph_epilogues(kl_graph *g, const kl__caps *caps, const char *for
 /** Chooses variants (`force` as kl__choose_variant), sets layouts, inserts `reorder` applies.
  * Outputs and updates are plain again at the end. */
 kl_status kl__graph_layouts(kl_graph *g, const kl__caps *caps, const char *force);
+/** Marks applies that depend on parameters and constants only, and moves them to the front:
+ * n_first applies, leaves among them, none where there is nothing to prepare. After layouts. */
+kl_status kl__graph_prepare(kl_graph *g, size_t *n_first);
 /** Drops applies that no output, update or STATE op needs. */
 kl_status kl__graph_prune(kl_graph *g);
 

@@ -33,7 +33,8 @@ static void last_uses(work *w)
     const kl_graph *g = w->g;
     for (uint32_t p = 0; p < g->n_applies; p++)
         for (int i = 0; i < g->applies[p]->n_in; i++)
-            w->last[g->applies[p]->in[i]->id] = p;
+            w->last[g->applies[p]->in[i]->id] =
+                g->applies[p]->in[i]->by->prepared && !g->applies[p]->prepared ? FOREVER : p;
     for (size_t i = 0; i < g->n_outputs; i++)
         w->last[g->outputs[i].node->id] = FOREVER;
     for (size_t i = 0; i < g->n_updates; i++)

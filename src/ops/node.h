@@ -51,6 +51,7 @@ struct kl__apply {
     const kl__variant *variant; /* chosen by kl__choose_variants; NULL before */
     int config; /* of the variant's parameter sets; 0: its analytic default */
     kl__place scratch;          /* planned with the values */
+    bool prepared; /* run once per version of the parameters (kl__graph_prepare) */
 };
 
 typedef struct kl__graph_output {

@@ -13,7 +13,7 @@ kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch)
         return NULL;
     kl__place_inputs(g);
     kl__replica_place(r, g);
-    return kl__plan_create(ctx, g, NULL);
+    return kl__plan_create(ctx, g, &(kl__plan_opts){.prepare = true});
 }
 
 /** The output to minimise: the one named, else "loss", else the only scalar. */

@@ -59,7 +59,7 @@ static kl__infer_plan *make_plan(kl__replica *r, int64_t batch, uint64_t outputs
         return NULL;
     }
     kl__replica_place(r, g);
-    p->plan = kl__plan_create(r->ctx, g, NULL);
+    p->plan = kl__plan_create(r->ctx, g, &(kl__plan_opts){.prepare = true});
     if (!p->plan) {
         destroy_one(p);
         return NULL;
@@ -147,8 +147,10 @@ static kl_status pass_locked(kl_model *m, kl_ctx *ctx, const kl_bind *binds, siz
                : kl__fail(KL_E_ARG, "input \"%s\" is not bound and the outputs that are need it",
                           x->name);
     }
-    if (st == KL_OK)
+    if (st == KL_OK) {
+        kl__plan_params(p->plan, r->version);
         st = kl__plan_run(p->plan, lane);
+    }
     for (size_t i = 0; st == KL_OK && i < n; i++)
         if (kl_graph_output(p->plan->graph, binds[i].name))
             st = take_output(p, &binds[i], lane, &last);

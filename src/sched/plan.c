@@ -169,6 +169,9 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
         st = kl__graph_epilogues(graph, caps, opts->force);
     if (st == KL_OK)
         st = kl__graph_layouts(graph, caps, opts->force);
+    if (st == KL_OK && opts->prepare && !p->sync)
+        st = kl__graph_prepare(graph, &p->n_prepared);
+    p->stale = p->n_prepared > 0;
     if (st == KL_OK)
         place_outputs(graph);
     if (st == KL_OK)
@@ -203,7 +206,17 @@ void kl__plan_destroy(kl__plan *p)
 
 kl_status kl__plan_run(kl__plan *p, kl__lane *lane)
 {
-    return p->sync ? kl__debug_run(p, lane) : kl__seq_run(p->seq, lane, 0, kl__seq_count(p->seq));
+    size_t first = p->stale ? 0 : p->first_step[p->n_prepared];
+    kl_status st = p->sync ? kl__debug_run(p, lane)
+                           : kl__seq_run(p->seq, lane, first, kl__seq_count(p->seq));
+    p->stale = p->stale && st != KL_OK;
+    return st;
+}
+
+void kl__plan_params(kl__plan *p, uint64_t version)
+{
+    p->stale = p->n_prepared > 0 && (p->stale || version != p->version);
+    p->version = version;
 }
 
 kl_status kl__plan_bind(kl__plan *p, int slot, kl__span span)

@@ -15,12 +15,17 @@ typedef struct kl__plan {
     size_t *first_step;  /* by apply id: its first step in seq; n_applies + 1 entries */
     kl__mem *constants;  /* all constants of the graph */
     bool debug, sync;
+    size_t n_prepared;   /* the first applies: run once per version of the parameters */
+    bool stale;          /* they are to run before the next pass */
+    uint64_t version;    /* of the parameters that they were run for */
 } kl__plan;
 
 typedef struct kl__plan_opts {
     const char *force;  /* variants, as kl__choose_variant */
     kl__mem *step;      /* the device's step block; NULL: one of the plan's own, zero */
     bool no_fuse;       /* keep element-wise ops apart (tests) */
+    /* parameters seldom change: what depends on them only is run once per kl__plan_params */
+    bool prepare;
 } kl__plan_opts;
 
 /** Takes over `graph` (also on failure). Values that the caller placed (parameters, arenas, slots)
@@ -31,6 +36,8 @@ void kl__plan_destroy(kl__plan *p);
 /** Enqueues the whole plan on the lane. In sync and debug-buffer contexts waits after each op and
  * checks it. */
 kl_status kl__plan_run(kl__plan *p, kl__lane *lane);
+/** Which version of the parameters later runs see. */
+void kl__plan_params(kl__plan *p, uint64_t version);
 /** Binds the slot that an input was given to memory. */
 kl_status kl__plan_bind(kl__plan *p, int slot, kl__span span);
 

@@ -54,7 +54,8 @@ kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
     p->n_slots = kl__place_inputs(g);
     kl__replica_place(r, g);
     place_sums(s, g, p);
-    if (!(p->plan = kl__plan_create(s->ctx, g, &(kl__plan_opts){.step = s->step_block}))) {
+    const kl__plan_opts opts = {.step = s->step_block, .prepare = !training};
+    if (!(p->plan = kl__plan_create(s->ctx, g, &opts))) {
         kl__free(p);
         return NULL;
     }
@@ -340,7 +341,8 @@ static kl_status eval_locked(kl__stepper *s, const kl_bind *binds, size_t n)
     kl_status st = check_batch(s, batch, 1);
     if (st == KL_OK)
         st = free_entry(s, s->head);
-    if (st == KL_OK && !kl__replica_get(s->model, s->ctx))
+    kl__replica *r = st == KL_OK ? kl__replica_get(s->model, s->ctx) : NULL;
+    if (st == KL_OK && !r)
         st = kl__last_status();
     kl__pass *p = st == KL_OK ? kl__pass_get(s, batch, false) : NULL;
     if (!p)
@@ -350,8 +352,10 @@ static kl_status eval_locked(kl__stepper *s, const kl_bind *binds, size_t n)
     st = kl__inputs_upload(s, binds, n, batch, s->head);
     if (st == KL_OK)
         st = kl__inputs_bind(s, p, binds, n, 0, s->head);
-    if (st == KL_OK)
+    if (st == KL_OK) {
+        kl__plan_params(p->plan, r->version);
         st = kl__plan_run(p->plan, lane);
+    }
     return st == KL_OK ? end_entry(s, e, lane) : st;
 }
 
