@@ -13,10 +13,12 @@ static void on_compile(void *user, int done, const char *name)
     progress_line("compiling kernels %d (%s), once per device", done + 1, name);
 }
 
-kl_ctx *open_device(const args *a, uint32_t flags, int *code)
+kl_ctx *open_device_tuned(const args *a, uint32_t flags, const char *tuned, int *code)
 {
-    const kl_ctx_opts o = {
-        .device = args_text(a, "device"), .flags = flags, .on_compile = on_compile};
+    const kl_ctx_opts o = {.device = args_text(a, "device"),
+                           .flags = flags | (args_has(a, "no-tune") ? KL_CTX_NO_TUNE : 0),
+                           .tuned = tuned,
+                           .on_compile = on_compile};
     prepare_driver_cache();
     kl_ctx *ctx = kl_ctx_create(&o);
     progress_clear();
@@ -25,6 +27,11 @@ kl_ctx *open_device(const args *a, uint32_t flags, int *code)
         *code = fail_status(KL_OK);
     }
     return ctx;
+}
+
+kl_ctx *open_device(const args *a, uint32_t flags, int *code)
+{
+    return open_device_tuned(a, flags, NULL, code);
 }
 
 /* ---- kiln devices
