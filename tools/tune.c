@@ -66,7 +66,6 @@ static int tune_mode(tuning *t, bool training, double seconds)
     t->mode = training ? "train" : "infer";
     o.training = training;
     o.seconds = seconds;
-    o.again = args_has(t->a, "again");
     o.progress = show;
     o.user = t;
     const kl_status s = kl_tune(t->net.model, t->ctx, &o, &rows, &n);
@@ -114,7 +113,7 @@ static int run_tune(args *a)
         table_cell(&t.table, "%s", *h);
     }
     int code = net_open(&t.net, a->operands[0], &(net_opts){.loss = args_text(a, "loss")});
-    t.ctx = code ? NULL : open_device(a, 0, &code);
+    t.ctx = code ? NULL : open_device_tuned(a, 0, args_has(a, "again") ? "" : NULL, &code);
     if (code == 0 && train) {
         code = tune_mode(&t, true, budget);
     }

@@ -51,7 +51,6 @@ typedef struct kl_tune_opts {
     const char *loss;    /* training: the output to minimise; NULL: "loss", or the only scalar */
     double seconds;      /* kl_tune: stop after; 0: when all is measured. kl_explain: measure for at
                           * most so long; 0: times that are known only */
-    bool again;          /* also what was measured before */
     /** kl_tune: after each kind of work; `done` of `all`. false stops. */
     bool (*progress)(void *user, const kl_choice *c, size_t done, size_t all);
     void *user;
@@ -63,9 +62,9 @@ typedef struct kl_tune_opts {
 KL_API kl_status kl_explain(kl_model *m, kl_ctx *ctx, const kl_tune_opts *opts, kl_choice **rows,
                             size_t *n);
 
-/** Measures every candidate (five at most) of every kind of work in the pass, the heaviest first,
- * each alone on random numbers and buffers of its own, checks it once against the default's output,
- * and stores the winners. Queues and waits. Rows: what was measured; fresh memory, kl_free.
+/** Measures every candidate (five at most) of every kind of work in the pass that the context knows
+ * no winner of, the heaviest first, each alone on random numbers and buffers of its own, checks it once against the default's output,
+ * and stores the winners. (kl_ctx_opts.tuned "" makes a context that knows none.) Queues and waits. Rows: what was measured; fresh memory, kl_free.
  * KL_E_UNSUPPORTED in contexts that do not tune (KL_CTX_NO_TUNE) or run op by op. A cache that
  * cannot be written is a warning in the log. KL_E_CANCELLED: progress said stop; what was measured
  * is stored. */

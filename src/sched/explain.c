@@ -63,8 +63,6 @@ static void describe(const kl__apply *a, const kl__caps *caps, const kl__work *w
     const char *end = key.s ? strstr(key.s, " |") : NULL;
     snprintf(out->work, sizeof out->work, "%.*s", end ? (int)(end - key.s) : 0, end ? key.s : "");
     kl__text_free(&key);
-    if (a->n_in > 0)
-        put_layout(out->in, &a->in[0]->desc);
     put_layout(out->out, &a->out[0]->desc);
     if (n > 0)
         kl__candidate_name(&c[0], out->by_rule);
@@ -96,13 +94,18 @@ static kl_status row(kl_tuner *t, const kl__apply *a, double end, kl_choice *out
                                   [KL__WHY_TUNED] = KL_WHY_TUNED,
                                   [KL__WHY_FORCED] = KL_WHY_FORCED};
     const kl__caps *caps = kl__ctx_caps(t->ctx);
-    kl__work *w = kl__tuner_work(t, a);
-    kl_status st = KL_OK;
-    if (w && !w->done && kl__now() < end)
+    const kl__apply *asked = kl__before_reorders(t->graph, a);
+    kl__work *w = asked ? kl__tuner_work(t, asked) : NULL;
+    kl_status st = asked ? KL_OK : kl__last_status();
+    if (st == KL_OK && w && !w->done && kl__now() < end)
         st = kl__tuner_measure(t, w, end);
-    describe(a, caps, w, out);
+    if (st != KL_OK)
+        return st;
+    describe(asked, caps, w, out);
+    if (a->n_in > 0)
+        put_layout(out->in, &a->in[0]->desc);
     out->complete = w && w->complete;
-    out->why = whys[kl__choice_why(a, caps, NULL)];
+    out->why = whys[kl__choice_why(asked, caps, NULL)];
     kl__candidate_name(&(kl__candidate){a->variant, a->config}, out->chosen);
     return st;
 }

@@ -17,13 +17,6 @@
 static const double MAX_ERROR = 1e-4, MAX_OUTLIER = 2e-3;
 
 /* ---- data ------------------------------------------------------------------------------------ */
-static const kl_node *source(const kl_node *x)
-{
-    while (x->by->op == &kl__op_reorder)
-        x = x->by->in[0];
-    return x;
-}
-
 /** One number for one channel or one for all may be a variance: positive. */
 static bool is_short(const kl_node *x)
 {
@@ -77,7 +70,7 @@ kl_status kl__trial_data_make(kl_ctx *ctx, const kl__apply *a, size_t n_prepared
     kl_status st = KL_OK;
     *out = (kl__trial_data){.apply = a, .ctx = ctx};
     for (int i = 0; st == KL_OK && i < a->n_in; i++) {
-        const kl_node *x = source(a->in[i]);
+        const kl_node *x = a->in[i];
         int k = 0;
         while (k < out->n && out->from[k] != x)
             k++;
@@ -111,28 +104,35 @@ typedef struct build {
     kl_graph *g;
     kl_node *in[KL__TRIAL_IN]; /* by value: as it is stored */
     kl__apply *a;              /* the copy */
-    uint32_t last_stored;      /* id of the last apply that stores an input */
+    kl__apply *last;           /* it, or the last reorder of what it gives */
+    size_t n_stored;           /* applies that store inputs */
+    kl__layout *asked;         /* what the candidate asks for: of all inputs, then outputs */
 } build;
 
-/** What the candidate asks for value k: how it reads it first. */
+static kl_status ask(build *b)
+{
+    kl__apply a = *b->d->apply;
+    if (!(b->asked = kl__calloc((size_t)a.n_in + (size_t)a.n_out, sizeof *b->asked)))
+        return KL_E_MEMORY;
+    a.variant = b->c->variant;
+    a.config = b->c->config;
+    if (a.variant->layouts)
+        a.variant->layouts(&a, kl__ctx_caps(b->d->ctx), b->asked, b->asked + a.n_in);
+    return KL_OK;
+}
+
+/** How the candidate reads value k first. */
 static kl__layout wanted(const build *b, int k)
 {
-    const kl__apply *a = b->d->apply;
-    kl__apply asked = *a;
-    kl__layout small[2 * KL__TRIAL_IN], *in = small, found = {0};
-    size_t n = (size_t)a->n_in + (size_t)a->n_out;
-    if (!b->c->variant->layouts || (n > 2 * KL__TRIAL_IN && !(in = kl__alloc(n * sizeof *in))))
-        return found;
-    memset(in, 0, n * sizeof *in);
-    asked.variant = b->c->variant;
-    asked.config = b->c->config;
-    asked.variant->layouts(&asked, kl__ctx_caps(b->d->ctx), in, in + a->n_in);
-    for (int i = a->n_in; i-- > 0;)
-        if (source(a->in[i]) == b->d->from[k])
-            found = in[i];
-    if (in != small)
-        kl__free(in);
-    return found;
+    int i = 0;
+    while (b->d->apply->in[i] != b->d->from[k])
+        i++;
+    return b->asked[i];
+}
+
+static bool alike(const kl__layout *x, const kl__layout *y)
+{
+    return x->kind == y->kind && x->block == y->block;
 }
 
 /** The value as its producer stores it. Were this candidate chosen, the producer would write the
@@ -140,8 +140,7 @@ static kl__layout wanted(const build *b, int k)
 static kl__layout stored(const build *b, int k)
 {
     kl__layout is = b->d->from[k]->desc.layout, want = wanted(b, k);
-    bool alike = is.kind == want.kind && is.block == want.block;
-    return alike || b->d->prepared[k] ? want : is;
+    return alike(&is, &want) || b->d->prepared[k] ? want : is;
 }
 
 static kl_node *add_input(build *b, int k)
@@ -169,9 +168,25 @@ static kl_node *add_input(build *b, int k)
 static kl_node *input_of(const build *b, int i)
 {
     int k = 0;
-    while (b->d->from[k] != source(b->d->apply->in[i]))
+    while (b->d->from[k] != b->d->apply->in[i])
         k++;
     return b->in[k];
+}
+
+/** Where it stores an output otherwise than readers have it now, a reorder follows. */
+static bool add_output(build *b, int i)
+{
+    kl__layout now = b->d->apply->out[i]->desc.layout;
+    kl_node *y = b->a->out[i];
+    char name[16];
+    snprintf(name, sizeof name, "y%d", i);
+    if (!alike(&now, &b->asked[b->a->n_in + i])) {
+        if (!(y = kl__reorder(b->g, y, &now)))
+            return false;
+        b->last = y->by;
+    }
+    kl_output(b->g, name, y);
+    return true;
 }
 
 static kl_status add_apply(build *b)
@@ -188,11 +203,10 @@ static kl_status add_apply(build *b)
     b->a->in = in;
     b->a->n_in = a->n_in;
     b->a->epilogue = a->epilogue;
-    for (int i = 0; i < a->n_out; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "y%d", i);
-        kl_output(b->g, name, b->a->out[i]);
-    }
+    b->last = b->a;
+    for (int i = 0; i < a->n_out; i++)
+        if (!add_output(b, i))
+            return kl__last_status();
     return kl_graph_check(b->g);
 }
 
@@ -201,28 +215,14 @@ static kl_status build_graph(build *b)
     if (!(b->g = kl_graph_create()))
         return kl__last_status();
     b->g->batch = b->d->apply->graph->batch;
+    kl_status st = ask(b);
+    if (st != KL_OK)
+        return st;
     for (int k = 0; k < b->d->n; k++)
         if (!(b->in[k] = add_input(b, k)))
             return kl__last_status();
-    b->last_stored = (uint32_t)b->g->n_applies;
+    b->n_stored = b->g->n_applies;
     return add_apply(b);
-}
-
-/** Reorders of the outputs count where readers in the apply's graph take them as they are now. */
-static void set_range(build *b)
-{
-    const kl__apply *was = b->d->apply;
-    const kl__plan *p = b->t->plan;
-    bool alike = true;
-    uint32_t end = b->a->id;
-    for (int i = 0; i < was->n_out; i++) {
-        const kl__layout *x = &was->out[i]->desc.layout, *y = &b->a->out[i]->desc.layout;
-        alike = alike && x->kind == y->kind && x->block == y->block;
-    }
-    for (size_t i = 0; !alike && i < p->graph->n_outputs; i++)
-        end = p->graph->outputs[i].node->by->id > end ? p->graph->outputs[i].node->by->id : end;
-    b->t->first = p->first_step[b->last_stored];
-    b->t->last = p->first_step[end + 1];
 }
 
 kl_status kl__trial_make(const kl__trial_data *d, const kl__candidate *c, kl__trial *out)
@@ -238,11 +238,13 @@ kl_status kl__trial_make(const kl__trial_data *d, const kl__candidate *c, kl__tr
                                                                            .no_fuse = true}))) {
         st = kl__last_status();
     } else {
-        set_range(&b);
+        out->first = out->plan->first_step[b.n_stored];
+        out->last = out->plan->first_step[b.last->id + 1];
         st = kl__plan_run(out->plan, kl__ctx_lane(d->ctx, KL__COMPUTE));
         if (st == KL_OK)
             st = kl__lane_drain(kl__ctx_lane(d->ctx, KL__COMPUTE));
     }
+    kl__free(b.asked);
     if (st != KL_OK)
         kl__trial_finish(out);
     return st;
@@ -318,7 +320,8 @@ static kl_status compare_output(const kl__trial *t, const kl__trial *right, size
 
 kl_status kl__trial_compare(const kl__trial *t, const kl__trial *right, double *error, bool *wrong)
 {
-    kl_status st = KL_OK;
+    /* Timing ran a part of it, and values share memory: what is there now is no result. */
+    kl_status st = kl__plan_run(right->plan, kl__ctx_lane(right->plan->ctx, KL__COMPUTE));
     *error = 0;
     *wrong = false;
     for (size_t i = 0; st == KL_OK && i < t->plan->graph->n_outputs; i++)

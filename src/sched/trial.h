@@ -9,10 +9,10 @@ enum { KL__TRIAL_IN = 16 };
 
 /** What all candidates of an apply read: one buffer per value, plain, filled. */
 typedef struct kl__trial_data {
-    const kl__apply *apply; /* of a graph whose layouts stand; borrowed */
+    const kl__apply *apply; /* reads values as they are stored (kl__before_reorders); borrowed */
     kl_ctx *ctx;
     int n;
-    const kl_node *from[KL__TRIAL_IN]; /* the values before reorders, each once */
+    const kl_node *from[KL__TRIAL_IN]; /* what it reads, each once */
     bool prepared[KL__TRIAL_IN];       /* reorders of it are run seldom: they cost nothing */
     kl__mem *mem[KL__TRIAL_IN];
 } kl__trial_data;
@@ -34,8 +34,9 @@ kl_status kl__trial_make(const kl__trial_data *d, const kl__candidate *c, kl__tr
 void kl__trial_finish(kl__trial *t);
 /** Seconds of one run, the mean of `times`. Waits. */
 kl_status kl__trial_time(kl__trial *t, int times, double *seconds);
-/** How far its outputs, as the first run left them, are from those of `right`: the largest relative
- * L2 distance; *wrong says where it is too far. Waits. */
+/** How far its outputs, as kl__trial_make left them (so before it is timed), are from those of
+ * `right`, which is run anew: the largest relative L2 distance; *wrong where it is too far. Waits.
+ */
 kl_status kl__trial_compare(const kl__trial *t, const kl__trial *right, double *error, bool *wrong);
 
 #endif

@@ -16,6 +16,20 @@ static const double ROUND_SECONDS = 2e-3, DUEL_SECONDS = 1;
 enum { ROUNDS = 6, MAX_TIMES = 64 };
 
 /* ---- kinds of work --------------------------------------------------------------------------- */
+const kl__apply *kl__before_reorders(kl_graph *g, const kl__apply *a)
+{
+    kl__apply *b = kl__graph_alloc(g, sizeof *b);
+    kl_node **in = kl__graph_alloc(g, (size_t)(a->n_in + 1) * sizeof *in);
+    if (!b || !in)
+        return NULL;
+    *b = *a;
+    b->in = in;
+    for (int i = 0; i < a->n_in; i++)
+        for (in[i] = a->in[i]; in[i]->by->op == &kl__op_reorder;)
+            in[i] = in[i]->by->in[0];
+    return b;
+}
+
 static size_t bytes_moved(const kl__apply *a)
 {
     size_t sum = 0, bytes;
@@ -140,8 +154,10 @@ kl_tuner *kl__tuner_of(kl_ctx *ctx, kl_graph *graph, size_t n_prepared, bool aga
         return NULL;
     }
     *t = (kl_tuner){.ctx = ctx, .graph = graph, .n_prepared = n_prepared};
-    for (size_t i = 0; st == KL_OK && i < graph->n_applies; i++)
-        st = add(t, graph->applies[i], again);
+    for (size_t i = 0; st == KL_OK && i < graph->n_applies; i++) {
+        const kl__apply *a = kl__before_reorders(graph, graph->applies[i]);
+        st = a ? add(t, a, again) : kl__last_status();
+    }
     if (st != KL_OK) {
         kl_tuner_destroy(t);
         return NULL;
@@ -346,7 +362,7 @@ kl_tuner *kl_tuner_create(kl_model *m, kl_ctx *ctx, const kl_tune_opts *opts)
     if (kl__tune_allowed(ctx) != KL_OK)
         return NULL;
     kl_graph *g = kl__tune_graph(m, ctx, opts, &n_prepared);
-    return g ? kl__tuner_of(ctx, g, n_prepared, opts->again) : NULL;
+    return g ? kl__tuner_of(ctx, g, n_prepared, false) : NULL;
 }
 
 size_t kl_tuner_left(const kl_tuner *t)

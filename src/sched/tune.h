@@ -16,7 +16,7 @@ typedef struct kl__try {
 /** All applies of a pass with one key. */
 typedef struct kl__work {
     char *key;
-    const kl__apply *apply; /* the first of them */
+    const kl__apply *apply; /* the first of them, before reorders */
     int count;
     double weight;          /* guess of the seconds per pass, for the order */
     int n, best;
@@ -40,7 +40,10 @@ kl_tuner *kl__tuner_of(kl_ctx *ctx, kl_graph *graph, size_t n_prepared, bool aga
  * An error is the device's: what a candidate alone cannot do only counts against it. */
 kl_status kl__tuner_measure(kl_tuner *t, kl__work *w, double end);
 kl_status kl__tuner_store(const kl_tuner *t, const kl__work *w);
-/** The kind of work of an apply; NULL: there is no choice. */
+/** The apply as it stood when its variant was chosen: reading values as their producers store them.
+ * Graph memory. */
+const kl__apply *kl__before_reorders(kl_graph *g, const kl__apply *a);
+/** The kind of work of such an apply; NULL: there is no choice. */
 kl__work *kl__tuner_work(const kl_tuner *t, const kl__apply *a);
 kl_status kl__tune_allowed(const kl_ctx *ctx);
 
