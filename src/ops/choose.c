@@ -52,6 +52,13 @@ const char *kl__candidate_name(const kl__candidate *c, char buf[KL__CANDIDATE_NA
     return buf;
 }
 
+/** On devices of the SOLO kind ref is the plain form for checks, and what was made for GPUs reaches a
+ * few percent of it; neither is worth the time that it takes to compile. */
+static bool hopeless(const kl__variant *v, const kl__caps *caps)
+{
+    return caps->solo && (!strcmp(v->name, "ref") || !strncmp(v->name, "coop", 4));
+}
+
 int kl__candidates(const kl__apply *a, const kl__caps *caps, kl__candidate out[KL__MAX_CANDIDATES])
 {
     const kl__variant *all = kl__op_variants(a->op);
@@ -60,9 +67,8 @@ int kl__candidates(const kl__apply *a, const kl__caps *caps, kl__candidate out[K
     for (int config = 0; more && n < KL__MAX_CANDIDATES; config++) {
         more = false;
         for (const kl__variant *v = all; v && v->name && n < KL__MAX_CANDIDATES; v++) {
-            bool slow = caps->solo && !strcmp(v->name, "ref") && n > 0;
             kl__apply b = with(a, &(kl__candidate){v, config});
-            if (slow || (config > 0 && !v->configs))
+            if ((n > 0 && hopeless(v, caps)) || (config > 0 && !v->configs))
                 continue;
             more |= v->configs && config + 1 < configs(v, &b, caps);
             if (fits(a, caps, v, config))
@@ -136,10 +142,9 @@ static void put_attr(kl__text *t, const kl__attr *d, const void *attrs)
 
 static void put_op(kl__text *t, const kl__op *op, const void *attrs)
 {
-    kl__put(t, "%s(", op->name);
+    kl__put(t, "%s", op->name);
     for (const kl__attr *d = op->attrs; attrs && d && d->name; d++)
         put_attr(t, d, attrs);
-    kl__put(t, ")");
 }
 
 static void put_values(kl__text *t, kl_node *const *x, int n)

@@ -162,7 +162,7 @@ typedef struct kl__candidate {
 } kl__candidate;
 enum { KL__MAX_CANDIDATES = 5, KL__CANDIDATE_NAME = 32 };
 /** What is worth trying, the default first, then each variant once before further parameter sets.
- * Without "ref" on SOLO devices where another fits. Returns how many. */
+ * On SOLO devices without "ref" and "coop..." where another fits. Returns how many. */
 int kl__candidates(const kl__apply *a, const kl__caps *caps,
                    kl__candidate out[KL__MAX_CANDIDATES]);
 /** Does it fit, epilogue and parameter set included? NULL, or what is in the way: a sentence

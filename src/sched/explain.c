@@ -47,7 +47,9 @@ static void add_others(const kl__apply *a, const kl__caps *caps, kl_choice *out)
             tried = tried || c[i].variant == v;
         kl_alternative *to = tried ? NULL : add(out, &x);
         if (to)
-            to->why_not = why ? why : "it is the plain form for checks: slow here";
+            to->why_not = why ? why
+                          : strcmp(v->name, "ref") ? "it fits, but is made for other devices: slow here"
+                                                   : "it fits, but is the plain form for checks: slow here";
     }
 }
 
