@@ -17,4 +17,19 @@ json_t *choice_json(const kl_choice *c);
  * needs one for --train. 0, or the exit code after a message. */
 int choice_opts(const args *a, const char *loss, kl_tune_opts *o);
 
+/* ---- tuning beside a training (side_tuning.c) ------------------------------------------------- */
+typedef struct side_tuning {
+    kl_model *model; /* NULL: off */
+    kl_ctx *ctx;
+    const char *loss;
+    int64_t batch;
+    double begin, spent, most; /* seconds: start of the training; on tuning; of the longest piece */
+    kl_tuner *tuner;           /* made when there is time */
+    bool off;
+} side_tuning;
+/** Call between steps: measures one kind of work where tuning stays within 5 % of the time. What
+ * is found is for later runs; this one's bits do not depend on the clock. */
+void side_tuning_step(side_tuning *s);
+void side_tuning_end(side_tuning *s);
+
 #endif

@@ -151,6 +151,7 @@ bool watch_progress(void *user, const kl_progress *p)
         end_epoch(w, p);
     } else {
         show_step(p);
+        side_tuning_step(&w->tuning);
     }
     return !stop && w->code == 0;
 }
