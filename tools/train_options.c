@@ -48,6 +48,8 @@ static const option_def options[] = {
     {"no-tune", 0, OPT_FLAG, NULL,
      "kernels by rule alone, and none measured between steps (5% of the time) for later runs", 0,
      0},
+    {"trace", 0, OPT_STRING, "FILE",
+     "write when each command of the first 10 steps ran, for Perfetto or\nchrome://tracing", 0, 0},
     {"json-log", 0, OPT_FLAG, NULL, "a line of JSON per epoch on stdout", 0, 0},
     OPTION_DEVICE,
     OPTION_TALK,

@@ -30,20 +30,11 @@ const kl__apply *kl__before_reorders(kl_graph *g, const kl__apply *a)
     return b;
 }
 
-static size_t bytes_moved(const kl__apply *a)
-{
-    size_t sum = 0, bytes;
-    for (int i = 0; i < a->n_in + a->n_out; i++)
-        if (kl__desc_bytes(&(i < a->n_in ? a->in[i] : a->out[i - a->n_in])->desc, &bytes))
-            sum += bytes;
-    return sum;
-}
-
 /** Of a core in 2020: 50 GMAC/s, 10 GB/s. Only the order follows from it. */
 static double guess(const kl__apply *a)
 {
     double macs = a->op->macs ? (double)a->op->macs(a) : 0;
-    return macs / 50e9 + (double)bytes_moved(a) / 10e9;
+    return macs / 50e9 + (double)kl__apply_bytes(a) / 10e9;
 }
 
 /** Is there anything to choose, and can it be run again and again? State is overwritten by each
