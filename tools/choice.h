@@ -17,7 +17,7 @@ json_t *choice_json(const kl_choice *c);
  * needs one for --train. 0, or the exit code after a message. */
 int choice_opts(const args *a, const char *loss, kl_tune_opts *o);
 
-/* ---- tuning beside a training (side_tuning.c) ------------------------------------------------- */
+/* ---- tuning beside a training (side_tuning.c) ------------------------------------------------ */
 typedef struct side_tuning {
     kl_model *model; /* NULL: off */
     kl_ctx *ctx;

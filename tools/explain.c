@@ -15,7 +15,7 @@ static void print_rejected(const kl_choice *c)
     for (int i = 0; i < c->n_alternatives; i++) {
         const kl_alternative *x = &c->alternative[i];
         if (x->why_not) {
-            printf("    %snot %s: %s%s\n", dim, x->name, x->why_not, plain);
+            printf("    %snot %s: needs %s%s\n", dim, x->name, x->why_not, plain);
         } else if (x->wrong) {
             printf("    not %s: its numbers are %.2g off\n", x->name, x->error);
         }

@@ -157,8 +157,8 @@ const command_def cmd_tune = {
             "the user's cache, one file for each device, driver and version; whatever runs later "
             "uses them.\n"
             "--no-tune of `kiln train`, or KILN_TUNE=0, goes by rule alone.\n"
-            "\nexamples:\n  kiln tune resnet18 --batch 8 --train\n  kiln explain resnet18 --batch 8 "
-            "--train\n",
+            "\nexamples:\n  kiln tune resnet18 --batch 8 --train\n"
+            "  kiln explain resnet18 --batch 8 --train\n",
     .options = options,
     .min_operands = 1,
     .max_operands = 1,

@@ -1,8 +1,8 @@
 /* Which kernel computes what, why, and which would be faster: explaining and measuring the choice
  * among an op's variants and their parameter sets. What `kiln explain` and `kiln tune` print.
  *
- * A context chooses by what was measured on its device, where that is known (see kl_ctx_opts.tuned),
- * else by rule. It never measures by itself: that takes the calls below, whose winners go to the
+ * A context chooses by what was measured on its device, where that is known (see
+ * kl_ctx_opts.tuned), else by rule. It never measures by itself: that takes the calls below, whose winners go to the
  * user's cache and are used by contexts made from then on. So the choices of a context, and with
  * them the bits that it computes, never change. */
 #ifndef KILN_TUNE_H
@@ -24,7 +24,7 @@ typedef enum kl_why {
 /** A variant with one of its parameter sets: "solo", "solo@1". */
 typedef struct kl_alternative {
     char name[32];
-    const char *why_not; /* NULL: it fits; else what it needs. Lives as long as the library. */
+    const char *why_not; /* NULL: it fits; else what it needs ("3x3, stride 1"). Lives on. */
     double seconds;      /* of one run with the reorders that it asks for; NaN: not measured */
     double error;        /* relative L2 distance from the default's output; NaN: not compared */
     bool wrong;          /* too far from it: never chosen */
@@ -63,8 +63,9 @@ KL_API kl_status kl_explain(kl_model *m, kl_ctx *ctx, const kl_tune_opts *opts, 
                             size_t *n);
 
 /** Measures every candidate (five at most) of every kind of work in the pass that the context knows
- * no winner of, the heaviest first, each alone on random numbers and buffers of its own, checks it once against the default's output,
- * and stores the winners. (kl_ctx_opts.tuned "" makes a context that knows none.) Queues and waits. Rows: what was measured; fresh memory, kl_free.
+ * no winner of, the heaviest first, each alone on random numbers and buffers of its own, checks it
+ * once against the default's output, and stores the winners. (kl_ctx_opts.tuned "" makes a context
+ * that knows none.) Queues and waits. Rows: what was measured; fresh memory, kl_free.
  * KL_E_UNSUPPORTED in contexts that do not tune (KL_CTX_NO_TUNE) or run op by op. A cache that
  * cannot be written is a warning in the log. KL_E_CANCELLED: progress said stop; what was measured
  * is stored. */

@@ -30,11 +30,14 @@ const char *kl__unfit(const kl__apply *a, const kl__caps *caps, const kl__candid
     const kl__variant *v = c->variant;
     const kl__apply b = with(a, c), *epi = a->epilogue.apply;
     if (v->fits && !v->fits(&b, caps))
-        return v->needs ? v->needs : "it does not fit this device, these shapes or options";
+        return !caps->solo && !strncmp(v->name, "solo", 4)
+                   ? "a CPU with vectors of 4 floats or more"
+               : v->needs ? v->needs
+                          : "other shapes, storage or options, or another device";
     if (c->config < 0 || c->config >= configs(v, &b, caps))
-        return "there is no such parameter set";
+        return "a parameter set that there is";
     if (epi && (!v->epilogue || !v->epilogue(&b, epi)))
-        return "it cannot do the element-wise work that was put into this op";
+        return "no element-wise work put into the op";
     return NULL;
 }
 
@@ -52,8 +55,8 @@ const char *kl__candidate_name(const kl__candidate *c, char buf[KL__CANDIDATE_NA
     return buf;
 }
 
-/** On devices of the SOLO kind ref is the plain form for checks, and what was made for GPUs reaches a
- * few percent of it; neither is worth the time that it takes to compile. */
+/** On devices of the SOLO kind ref is the plain form for checks, and what was made for GPUs reaches
+ * a few percent of solo; neither is worth the time that it takes to compile. */
 static bool hopeless(const kl__variant *v, const kl__caps *caps)
 {
     return caps->solo && (!strcmp(v->name, "ref") || !strncmp(v->name, "coop", 4));

@@ -133,7 +133,7 @@ static bool can_dot(const kl__product *p)
     return !p->ta && p->tb;
 }
 
-/** Parameter sets: bits for packed products; where dots can do it, the last one is the other way. */
+/** Parameter sets: bits for packed products; where dots can do it, the second is the other way. */
 static int solo_configs(const kl__apply *a, const kl__caps *caps)
 {
     kl__product p = kl__product_of(a);
@@ -359,14 +359,17 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
     return st;
 }
 
+#define COOP_NEEDS "f32, groups of 64, 16 KiB of local memory"
+#define BLAS_NEEDS "f32, at most 4 products, a device where the library is no slower"
 const kl__variant kl__matmul_variants[] = {
-    {.name = "blas", .fits = blas_fits, .scratch_bytes = coop_scratch, .emit = blas_emit},
+    {.name = "blas", .fits = blas_fits, .needs = BLAS_NEEDS, .scratch_bytes = coop_scratch, .emit = blas_emit},
     {.name = "solo",
      .fits = solo_fits,
+     .needs = "a CPU with vectors, f32, and blocks that fit its local memory",
      .configs = solo_configs,
      .scratch_bytes = solo_scratch,
      .emit = solo_emit},
-    {.name = "coop", .fits = coop_fits, .scratch_bytes = coop_scratch, .emit = coop_emit},
+    {.name = "coop", .fits = coop_fits, .needs = COOP_NEEDS, .scratch_bytes = coop_scratch, .emit = coop_emit},
     {.name = "ref", .emit = ref_emit},
     {.name = NULL},
 };

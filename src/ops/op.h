@@ -165,8 +165,8 @@ enum { KL__MAX_CANDIDATES = 5, KL__CANDIDATE_NAME = 32 };
  * On SOLO devices without "ref" and "coop..." where another fits. Returns how many. */
 int kl__candidates(const kl__apply *a, const kl__caps *caps,
                    kl__candidate out[KL__MAX_CANDIDATES]);
-/** Does it fit, epilogue and parameter set included? NULL, or what is in the way: a sentence
- * without a subject that lives as long as the library. */
+/** Does it fit, epilogue and parameter set included? NULL, or what it would need; lives as long as
+ * the library. */
 const char *kl__unfit(const kl__apply *a, const kl__caps *caps, const kl__candidate *c);
 /** "solo", "solo@1". Returns buf. */
 const char *kl__candidate_name(const kl__candidate *c, char buf[KL__CANDIDATE_NAME]);

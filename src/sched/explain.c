@@ -47,9 +47,9 @@ static void add_others(const kl__apply *a, const kl__caps *caps, kl_choice *out)
             tried = tried || c[i].variant == v;
         kl_alternative *to = tried ? NULL : add(out, &x);
         if (to)
-            to->why_not = why ? why
-                          : strcmp(v->name, "ref") ? "it fits, but is made for other devices: slow here"
-                                                   : "it fits, but is the plain form for checks: slow here";
+            to->why_not = why                      ? why
+                          : strcmp(v->name, "ref") ? "another device: it is made for GPUs"
+                                                   : "more time: it is the plain form for checks";
     }
 }
 
@@ -76,7 +76,7 @@ static void describe(const kl__apply *a, const kl__caps *caps, const kl__work *w
         x->error = w->tried[i].error;
         x->wrong = w->tried[i].wrong;
         if (w->tried[i].failed)
-            x->why_not = "it could not be built or has not enough memory";
+            x->why_not = "a compiler that takes it, or more memory";
     }
     add_others(a, caps, out);
 }

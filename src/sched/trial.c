@@ -196,7 +196,7 @@ static kl_status add_apply(build *b)
     kl_node **in = kl__graph_alloc(b->g, n * sizeof(kl_node *));
     for (int i = 0; in && i < a->n_in; i++)
         in[i] = input_of(b, i);
-    kl_node *y = in ? kl__apply_new_n(b->g, a->op, "tried", in, a->n_own, a->n_out, a->attrs) : NULL;
+    kl_node *y = in ? kl__apply_new_n(b->g, a->op, NULL, in, a->n_own, a->n_out, a->attrs) : NULL;
     if (!y)
         return kl__last_status();
     b->a = y->by;

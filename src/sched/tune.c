@@ -187,7 +187,9 @@ static kl_status duel(kl__trial *best, double *best_seconds, kl__trial *x, doubl
     if (st != KL_OK || *seconds > FAR_OFF * *best_seconds)
         return st;
     double shorter = *seconds < *best_seconds ? *seconds : *best_seconds;
-    int times = shorter > ROUND_SECONDS / MAX_TIMES ? (int)(ROUND_SECONDS / shorter) + 1 : MAX_TIMES;
+    int times = MAX_TIMES;
+    if (shorter > ROUND_SECONDS / MAX_TIMES)
+        times = (int)(ROUND_SECONDS / shorter) + 1;
     int won = 0, rounds = 0;
     while (rounds++ < ROUNDS) {
         st = kl__trial_time(best, times, &s);
@@ -201,7 +203,8 @@ static kl_status duel(kl__trial *best, double *best_seconds, kl__trial *x, doubl
         if (rounds > 1 && (*seconds > HOPELESS * *best_seconds || kl__now() - start > DUEL_SECONDS))
             break;
     }
-    *better = *seconds < CLEARLY * *best_seconds && 4 * won >= 3 * (rounds < ROUNDS ? rounds : ROUNDS);
+    rounds = rounds < ROUNDS ? rounds : ROUNDS;
+    *better = *seconds < CLEARLY * *best_seconds && 4 * won >= 3 * rounds;
     return KL_OK;
 }
 
@@ -220,8 +223,8 @@ static kl_status excuse(const kl__work *w, kl__try *x, kl_status st)
 static void warn_wrong(const kl__work *w, const kl__try *x)
 {
     char name[KL__CANDIDATE_NAME], right[KL__CANDIDATE_NAME];
-    kl__log(KL_LOG_WARN, "%s \"%s\": %s gives other numbers than %s (relative distance %.2g): it is not "
-            "used; %s",
+    kl__log(KL_LOG_WARN,
+            "%s \"%s\": %s gives other numbers than %s (relative distance %.2g): it is not used; %s",
             w->apply->op->name, w->apply->name, kl__candidate_name(&x->c, name),
             kl__candidate_name(&w->tried[0].c, right), x->error, w->key);
 }
@@ -316,7 +319,7 @@ kl_status kl__tune_allowed(const kl_ctx *ctx)
         return kl__fail(KL_E_UNSUPPORTED,
                         "this context does not tune (KL_CTX_NO_TUNE, KILN_TUNE=0 or --no-tune)");
     if (flags & (KL_CTX_SYNC | KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS))
-        return kl__fail(KL_E_UNSUPPORTED, "a context that runs op by op has no times worth knowing");
+        return kl__fail(KL_E_UNSUPPORTED, "in a context that runs op by op times say nothing");
     return KL_OK;
 }
 

@@ -352,8 +352,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(writers_do_not_tear_the_file, set_up, tear_down),
     };
     unsetenv("KILN_TUNE"); /* other tests go by rule alone */
-    snprintf(cache, sizeof cache, "%s/kiln-winners-%ld", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp",
-             (long)getpid());
+    const char *tmp = getenv("TMPDIR");
+    snprintf(cache, sizeof cache, "%s/kiln-winners-%ld", tmp ? tmp : "/tmp", (long)getpid());
     snprintf(tuned, sizeof tuned, "%s/tuned", cache);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     set_up(NULL);

@@ -22,8 +22,8 @@ static char cache[128], kernels[160];
 
 /* ---- an op whose variants are known ---------------------------------------------------------- */
 static const char SOURCE[] =
-    "kernel void twice(global const float *x, ulong xo, global float *y, ulong yo, int n, int work,\n"
-    "                  float more)\n"
+    "kernel void twice(global const float *x, ulong xo, global float *y, ulong yo, int n,\n"
+    "                  int work, float more)\n"
     "{\n"
     "    int i = (int)get_global_id(0);\n"
     "    if (i >= n)\n"
@@ -422,7 +422,8 @@ static float *train(kl_ctx *ctx, bool tune, size_t *n)
     static net_batch b;
     kl_model *m = net_model(true, 3);
     kl_trainer *tr = kl_trainer_create(m, &ctx, 1, "loss", "logits", NULL);
-    kl_tuner *t = tune ? kl_tuner_create(m, ctx, &(kl_tune_opts){.batch = 6, .training = true}) : NULL;
+    const kl_tune_opts o = {.batch = 6, .training = true};
+    kl_tuner *t = tune ? kl_tuner_create(m, ctx, &o) : NULL;
     size_t before = kl_tuner_left(t);
     assert_non_null(tr);
     for (int i = 0; i < 4; i++) {
@@ -491,7 +492,8 @@ static void every_layer_is_explained(void **state)
     assert_non_null(conv);
     assert_string_equal(conv->layer, "conv");
     kl_free(rows);
-    ok(kl_explain(m, ctx, &(kl_tune_opts){.batch = 5, .training = true, .seconds = 600}, &rows, &n));
+    kl_tune_opts o = {.batch = 5, .training = true, .seconds = 600};
+    ok(kl_explain(m, ctx, &o, &rows, &n));
     for (size_t i = 0; i < n; i++) {
         timed += rows[i].alternative[0].seconds > 0;
         assert_true(rows[i].complete == (rows[i].alternative[0].seconds > 0));
@@ -512,8 +514,8 @@ static void every_layer_is_explained(void **state)
     kl_free(rows);
     assert_int_equal(kl_explain(NULL, ctx, NULL, &rows, &n), KL_E_ARG);
     assert_int_equal(kl_explain(m, ctx, &(kl_tune_opts){.batch = -1}, &rows, &n), KL_E_ARG);
-    assert_int_equal(kl_explain(m, ctx, &(kl_tune_opts){.training = true, .loss = "none"}, &rows, &n),
-                     KL_E_ARG);
+    o = (kl_tune_opts){.training = true, .loss = "none"};
+    assert_int_equal(kl_explain(m, ctx, &o, &rows, &n), KL_E_ARG);
     kl_model_destroy(m);
     kl_ctx_destroy(ctx);
 }
