@@ -4,6 +4,21 @@
 #include "base/mem.h"
 #include "ops/optim.h"
 
+#include <stdlib.h>
+
+/* ---- numbers ---- */
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+double kl__median(double *v, size_t n)
+{
+    qsort(v, n, sizeof *v, by_value);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
 /* ---- a plan of the inference pass, and a stepper as training makes it ---- */
 kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch)
 {
@@ -16,8 +31,7 @@ kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch)
     return kl__plan_create(ctx, g, &(kl__plan_opts){.prepare = true});
 }
 
-/** The output to minimise: the one named, else "loss", else the only scalar. */
-static const char *find_loss(const kl_model *m, const char *loss)
+const char *kl__cost_loss(const kl_model *m, const char *loss)
 {
     const char *only = NULL;
     size_t n = 0;
@@ -45,7 +59,7 @@ static const char *find_loss(const kl_model *m, const char *loss)
 kl__stepper *kl__cost_stepper(kl_model *m, kl_ctx *ctx, const char *loss)
 {
     kl__optim attrs = {.decoupled = true};
-    const char *name = find_loss(m, loss);
+    const char *name = kl__cost_loss(m, loss);
     kl__group *groups = name ? kl__calloc(m->n_trainable + 1, sizeof *groups) : NULL;
     if (!groups)
         return NULL;
@@ -69,7 +83,7 @@ static void add_plan(const kl__plan *p, kl_cost *out)
     out->arena_bytes += p->memory.arena_bytes;
     out->sum_bytes += p->memory.sum_bytes;
     out->n_in_place += p->memory.n_in_place;
-    out->n_launches += kl__seq_count(p->seq);
+    out->n_launches += kl__seq_count(p->seq) - p->first_step[p->n_prepared];
     for (size_t i = 0; i < p->graph->n_applies; i++)
         out->n_applies += !(p->graph->applies[i]->op->flags & KL__OP_LEAF);
 }

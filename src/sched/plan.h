@@ -24,10 +24,14 @@ typedef struct kl__plan_opts {
     const char *force;  /* variants, as kl__choose_variant */
     kl__mem *step;      /* the device's step block; NULL: one of the plan's own, zero */
     bool no_fuse;       /* keep element-wise ops apart (tests) */
+    bool separate;      /* no value's memory is reused: parts of the plan can run again and again */
     /* parameters seldom change: what depends on them only is run once per kl__plan_params */
     bool prepare;
 } kl__plan_opts;
 
+/** The passes of a plan over `graph`, as a plan with these options makes them. */
+kl_status kl__plan_passes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts,
+                          size_t *n_prepared);
 /** Takes over `graph` (also on failure). Values that the caller placed (parameters, arenas, slots)
  * stay where they are; constants are uploaded; everything else goes into the plan's arena. Builds
  * all kernels. */
