@@ -11,23 +11,7 @@
 #define LOAD KL_CAT(vload, V)
 #define STORE KL_CAT(vstore, V)
 
-/* Position of logical (a, b, h, w) in a layout: kind 0 plain, 1 NCHWc, 2 OIHWc (tensor.h). */
-static ulong position(int kind, int block, int4 halo, int B, int H, int W, int a, int b, int h,
-                      int w)
-{
-    if (kind == 0)
-        return (((ulong)a * B + b) * H + h) * W + w;
-    int blocks = (B + block - 1) / block;
-    if (kind == 1)
-        return ((((ulong)a * blocks + b / block) * (halo.x + H + halo.z) + halo.x + h) *
-                    (halo.y + W + halo.w) +
-                halo.y + w) *
-                   block +
-               b % block;
-    return (((((ulong)(a / block) * blocks + b / block) * H + h) * W + w) * block + b % block) *
-               block +
-           a % block;
-}
+#include "position.cl"
 
 /* One work-item per element of the result's storage, any layout to any other; n elements. */
 kernel void reorder_ref(global const T *x, ulong x0, global T *y, ulong y0, int n, int A, int B,
@@ -63,38 +47,9 @@ kernel void reorder_ref(global const T *x, ulong x0, global T *y, ulong y0, int 
                    : (T)0;
 }
 
-#if V == 16
-#define LO(a, b)                                                                                   \
-    (VF)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, \
-         b.s7)
-#define HI(a, b)                                                                                   \
-    (VF)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se, a.sf, \
-         b.sf)
-#elif V == 8
-#define LO(a, b) (VF)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3)
-#define HI(a, b) (VF)(a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
-#else
-#define LO(a, b) (VF)(a.s0, b.s0, a.s1, b.s1)
-#define HI(a, b) (VF)(a.s2, b.s2, a.s3, b.s3)
-#endif
-
-/* One round: the index (row bits, lane bits) rotates left by one; after log2 V rounds r is
- * transposed. */
-#define ROUND(r, t)                                                                                \
-    _Pragma("unroll") for (int i_ = 0; i_ < V / 2; i_++)                                           \
-    {                                                                                              \
-        t[2 * i_] = LO(r[i_], r[i_ + V / 2]);                                                      \
-        t[2 * i_ + 1] = HI(r[i_], r[i_ + V / 2]);                                                  \
-    }
-#if V == 16
-#define TRANSPOSE(r, t) ROUND(r, t) ROUND(t, r) ROUND(r, t) ROUND(t, r)
-#elif V == 8
-#define TRANSPOSE(r, t)                                                                            \
-    ROUND(r, t)                                                                                    \
-    ROUND(t, r) ROUND(r, t) _Pragma("unroll") for (int i_ = 0; i_ < V; i_++) r[i_] = t[i_];
-#else
-#define TRANSPOSE(r, t) ROUND(r, t) ROUND(t, r)
-#endif
+#define LANES V
+#define LANE_V VF
+#include "lanes.cl"
 
 /* Zero cells around H x W pixels of `len` floats, y at the first cell of the plane. */
 static void zero_halo(global float *y, int len, int H, int W, int top, int left, int bottom,

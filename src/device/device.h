@@ -30,6 +30,7 @@ typedef struct kl__caps {
     bool groups_useless;     /* of a kernel, as the driver says them: the device's limit counts */
     bool times_useless;      /* profiling gives nonsense: use the host's clock */
     bool gemm_library_slow;  /* CLBlast loses against our own kernels here */
+    bool exact;              /* KL_CTX_EXACT: no Winograd */
     char std_option[16];     /* "-cl-std=CL1.2" */
 } kl__caps;
 const kl__caps *kl__ctx_caps(const kl_ctx *ctx);

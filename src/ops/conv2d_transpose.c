@@ -224,7 +224,7 @@ static void sizes(kl__conv *c, const kl__apply *a)
 
 kl__conv kl__conv_of(const kl__apply *a)
 {
-    kl__conv c = {.b = a->n_in > 2 ? 2 : KL__CONV_NONE};
+    kl__conv c = {.b = a->n_own > 2 ? 2 : KL__CONV_NONE};
     kl__conv_bwd o = {.groups = 1};
     int after[2];
     if (a->op == &kl__op_conv2d) {

@@ -70,7 +70,7 @@ kl_status kl__choose_variant(kl__apply *a, const kl__caps *caps, const char *for
     for (; v && v->name; v++) {
         if (want && (strlen(v->name) != n || strncmp(v->name, want, n) != 0))
             continue;
-        if (fits(v, a, caps)) {
+        if (fits(v, a, caps) && (want || !v->pays || v->pays(a, caps))) {
             a->variant = v;
             return KL_OK;
         }
@@ -78,7 +78,7 @@ kl_status kl__choose_variant(kl__apply *a, const kl__caps *caps, const char *for
     /* "*:solo" asks for solo where there is one */
     if (want && want[-1] == ':' && want[-2] == '*') {
         for (v = kl__op_variants(a->op); v && v->name; v++)
-            if (fits(v, a, caps)) {
+            if (fits(v, a, caps) && (!v->pays || v->pays(a, caps))) {
                 a->variant = v;
                 return KL_OK;
             }
