@@ -242,6 +242,7 @@ static const option_def options[] = {
      "append it to a graph that has none", 0, 0},
     OPTION_JSON,
     OPTION_DEVICE,
+    OPTION_EXACT,
     OPTION_TALK,
     OPTION_HELP,
     {0}};

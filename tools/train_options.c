@@ -47,6 +47,7 @@ static const option_def options[] = {
     {"sync", 0, OPT_FLAG, NULL, "wait after each operation and look for NaN (slow)", 0, 0},
     {"json-log", 0, OPT_FLAG, NULL, "a line of JSON per epoch on stdout", 0, 0},
     OPTION_DEVICE,
+    OPTION_EXACT,
     OPTION_TALK,
     OPTION_HELP,
     {0}};
