@@ -1,6 +1,7 @@
-/* Position of logical (a, b, h, w) in a layout: kind 0 plain, 1 NCHWc, 2 OIHWc (tensor.h). */
-static inline ulong position(int kind, int block, int4 halo, int B, int H, int W, int a, int b,
-                             int h, int w)
+/* Position of logical (a, b, h, w) in a layout: kind 0 plain, 1 NCHWc, 2 OIHWc, 3 OIHWct
+ * (tensor.h). */
+static inline ulong position(int kind, int block, int4 halo, int B, int H, int W, int a, int b, int h,
+                      int w)
 {
     if (kind == 0)
         return (((ulong)a * B + b) * H + h) * W + w;
@@ -11,7 +12,8 @@ static inline ulong position(int kind, int block, int4 halo, int B, int H, int W
                 halo.y + w) *
                    block +
                b % block;
-    return (((((ulong)(a / block) * blocks + b / block) * H + h) * W + w) * block + b % block) *
+    int i = kind == 3 ? a : b, o = kind == 3 ? b : a;
+    return (((((ulong)(a / block) * blocks + b / block) * H + h) * W + w) * block + i % block) *
                block +
-           a % block;
+           o % block;
 }

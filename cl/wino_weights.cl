@@ -5,9 +5,7 @@
 #include "position.cl"
 #include "wino_math.cl"
 #if VN > 1
-#define LANES VN
-#define LANE_V V
-#include "lanes.cl"
+#include "vec_transpose.cl"
 #else
 #define TRANSPOSE(r, t) (void)(t);
 #endif

@@ -2,6 +2,7 @@
 #include "ops/conv2d.h"
 
 #include "base/mem.h"
+#include "ops/conv2d_depthwise.h"
 
 #include <stddef.h>
 
@@ -15,9 +16,19 @@ const kl__variant kl__conv_variants[] = {
      .configs = kl__conv_wino_configs,
      .scratch_bytes = kl__conv_wino_scratch,
      .emit = kl__conv_wino_emit},
+    {.name = "dw",
+     .fits = kl__conv_dw_fits,
+     .layouts = kl__conv_dw_layouts,
+     .wide_halo = true,
+     .epilogue = kl__conv_dw_epilogue,
+     .scratch_bytes = kl__conv_dw_scratch,
+     .emit = kl__conv_dw_emit},
     {.name = "solo",
      .fits = kl__conv_solo_fits,
      .layouts = kl__conv_solo_layouts,
+     .wide_halo = true,
+     .epilogue = kl__conv_solo_epilogue,
+     .configs = kl__conv_solo_configs,
      .scratch_bytes = kl__conv_solo_scratch,
      .emit = kl__conv_solo_emit},
     {.name = "ref", .emit = kl__conv_ref_emit},

@@ -1,5 +1,6 @@
-/* Winograd convolution on blocked storage for CPU-like devices: F(4x4,3x3) and F(2x2,5x5), stride 1.
- * Sums are those of any blocking: channels are added in their order, whatever the tiles per group. */
+/* Winograd convolution on blocked storage for CPU-like devices: F(4x4,3x3) and F(2x2,5x5),
+ * stride 1. Sums are those of any blocking: channels are added in their order, whatever the tiles
+ * per group. */
 #include "ops/conv2d_wino.h"
 
 #include "ops/epilogue.h"
@@ -10,12 +11,13 @@ size_t kl__wino_budget(const kl__caps *caps)
     return caps->local_bytes < l2 ? (size_t)caps->local_bytes : l2;
 }
 
-/* ---- the pass as a convolution of `in` by taps turned or not ----------------------------------- */
+/* ---- the pass as a convolution of `in` by taps turned or not -----------------------------------
+ */
 typedef struct side {
-    int in, out, w;          /* slots; KL__CONV_OUT for the output */
-    int channels, filters;   /* of the input, of the output, all groups */
-    int size[2], made[2];    /* of the input, of the output */
-    int pad[2];              /* output 0 reads from -pad on */
+    int in, out, w;        /* slots; KL__CONV_OUT for the output */
+    int channels, filters; /* of the input, of the output, all groups */
+    int size[2], made[2];  /* of the input, of the output */
+    int pad[2];            /* output 0 reads from -pad on */
 } side;
 
 static side side_of(const kl__conv *c)
@@ -32,7 +34,8 @@ static side side_of(const kl__conv *c)
     return s;
 }
 
-/* ---- blocking ---------------------------------------------------------------------------------- */
+/* ---- blocking ----------------------------------------------------------------------------------
+ */
 typedef struct blocking {
     int px, kb;    /* register tile: tiles, blocks of outputs */
     int cb, kg;    /* blocks of a group's channels and outputs */
@@ -73,7 +76,8 @@ static bool blocking_of(const kl__conv *c, const kl__caps *caps, int config, blo
     return item_bytes(b, b->nt, v) <= limit;
 }
 
-/* ---- the variant's functions -------------------------------------------------------------------- */
+/* ---- the variant's functions --------------------------------------------------------------------
+ */
 static kl__layout image(const kl__conv *c, int v, const int size[2], const int made[2],
                         const int pad[2])
 {
@@ -100,12 +104,13 @@ bool kl__conv_wino_fits(const kl__apply *a, const kl__caps *caps)
             return false;
     if (c.G > 1 && (c.C / c.G % v || c.K / c.G % v))
         return false;
-    /* halos are never wider than what the padding asks for; a value of that size must be possible */
+    /* halos are never wider than what the padding asks for; a value of that size must be possible
+     */
     int pad[2] = {c.pad[0], c.pad[1]}, back[2] = {r - 1 - pad[0], r - 1 - pad[1]};
-    kl__desc d[3] = {{KL_F32, kl__shape4(c.N, c.C, c.in[0], c.in[1]), image(&c, v, c.in, c.out, pad)},
-                     {KL_F32, kl__shape4(c.N, c.K, c.out[0], c.out[1]),
-                      image(&c, v, c.out, c.in, back)},
-                     {KL_F32, kl__shape4(c.K, c.C / c.G, r, r), {KL__WINO, v, {0}}}};
+    kl__desc d[3] = {
+        {KL_F32, kl__shape4(c.N, c.C, c.in[0], c.in[1]), image(&c, v, c.in, c.out, pad)},
+        {KL_F32, kl__shape4(c.N, c.K, c.out[0], c.out[1]), image(&c, v, c.out, c.in, back)},
+        {KL_F32, kl__shape4(c.K, c.C / c.G, r, r), {KL__WINO, v, {0}}}};
     for (int i = 0; i < 3; i++)
         if (!kl__desc_elems(&d[i], &n))
             return false;

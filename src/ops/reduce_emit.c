@@ -213,6 +213,12 @@ static bool solo_fits(const kl__apply *a, const kl__caps *caps)
 }
 
 const kl__variant kl__reduce_variants[] = {
+    {.name = "blocked",
+     .fits = kl__reduce_channels_fits,
+     .layouts = kl__reduce_channels_layouts,
+     .wide_halo = true,
+     .scratch_bytes = kl__reduce_channels_scratch,
+     .emit = kl__reduce_channels_emit},
     {.name = "solo", .fits = solo_fits, .scratch_bytes = solo_scratch, .emit = solo_emit},
     {.name = "ref", .scratch_bytes = ref_scratch, .emit = ref_emit},
     {.name = NULL},

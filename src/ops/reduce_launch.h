@@ -44,4 +44,11 @@ kl_shape kl__shape_in(const kl_graph *g, kl_shape s);
 
 extern const kl__variant kl__reduce_variants[];
 
+/* Variant "blocked" (reduce_channels.c): axes 0, 2, 3 of an input that comes as NCHWc. */
+bool kl__reduce_channels_fits(const kl__apply *a, const kl__caps *caps);
+void kl__reduce_channels_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in,
+                                 kl__layout *out);
+size_t kl__reduce_channels_scratch(const kl__apply *a, const kl__caps *caps);
+kl_status kl__reduce_channels_emit(kl__emit *e, const kl__apply *a);
+
 #endif

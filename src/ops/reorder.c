@@ -6,7 +6,8 @@
 #include <stddef.h>
 
 /* Its attributes are a kl__layout: that of the result. */
-static const char *const kind_words[] = {"plain", "nchwc", "oihwc", "wino", "wino_swap", NULL};
+static const char *const kind_words[] = {"plain", "nchwc",     "oihwc", "oihwct",
+                                         "wino",  "wino_swap", NULL};
 static const kl__attr attrs[] = {
     {"layout", KL__ATTR_ENUM, offsetof(kl__layout, kind), 0, kind_words, 0,
      "storage of the result"},
@@ -42,7 +43,8 @@ static kl_status infer(const kl__apply *a, kl__desc *out)
                         kind_words[x->layout.kind]);
     if (kl__is_wino(to->kind) &&
         (x->shape.dim[2] != x->shape.dim[3] || (x->shape.dim[2] != 3 && x->shape.dim[2] != 5)))
-        return kl__fail(KL_E_SHAPE, "reorder \"%s\": layout %s is for kernels of 3x3 and 5x5, %s given",
+        return kl__fail(KL_E_SHAPE,
+                        "reorder \"%s\": layout %s is for kernels of 3x3 and 5x5, %s given",
                         a->name, kind_words[to->kind], kl__shape_str(x->shape, shape));
     *out = *x;
     out->layout = *to;
@@ -71,7 +73,7 @@ static path path_of(const kl__apply *a, const kl__caps *caps)
     const kl__layout *from = &a->in[0]->desc.layout, *to = to_of(a);
     if (a->in[0]->desc.shape.n_dims != 4 || kl__is_wino(to->kind))
         return NONE;
-    if (from->kind == KL__PLAIN && to->kind == KL__OIHWC)
+    if (from->kind == KL__PLAIN && (to->kind == KL__OIHWC || to->kind == KL__OIHWCT))
         return to->block == caps->vector ? WEIGHTS : NONE;
     if (pixel(from) && pixel(from) == pixel(to))
         return HALO;
@@ -125,6 +127,7 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
         kl__launch_arg(&l, kl__arg_i32(d[0]));
         kl__launch_arg(&l, kl__arg_i32(d[1]));
         kl__launch_arg(&l, kl__arg_i32(d[2] * d[3]));
+        kl__launch_arg(&l, kl__arg_i32(to->kind == KL__OIHWCT));
         kl__launch_solo(&l, 2, blocks(d[0], v), blocks(d[1], v), 1);
     } else {
         kl__launch_arg(&l, kl__arg_i32(way == HALO ? pixel(to) : d[1]));
@@ -191,7 +194,10 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
 }
 
 static const kl__variant variants[] = {
-    {.name = "wino", .fits = kl__reorder_wino_fits, .layouts = layouts, .emit = kl__reorder_wino_emit},
+    {.name = "wino",
+     .fits = kl__reorder_wino_fits,
+     .layouts = layouts,
+     .emit = kl__reorder_wino_emit},
     {.name = "solo", .fits = solo_fits, .layouts = layouts, .emit = solo_emit},
     {.name = "ref", .layouts = layouts, .emit = ref_emit},
     {.name = NULL},

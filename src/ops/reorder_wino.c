@@ -55,8 +55,9 @@ kl_status kl__reorder_wino_ref(kl__emit *e, const kl__apply *a)
     kl__launch l = kl__launch_of("wino_weights.cl", "wino_weights_ref", &defs);
     kl__launch_arg(&l, kl__arg_in(a, 0));
     kl__launch_arg(&l, kl__arg_out(a, 0));
-    const int64_t v32[] = {(int64_t)n, x->shape.dim[0], x->shape.dim[1], x->layout.kind,
-                           x->layout.block, y.layout.kind == KL__WINO_SWAP, y.layout.block};
+    const int64_t v32[] = {(int64_t)n,     x->shape.dim[0], x->shape.dim[1],
+                           x->layout.kind, x->layout.block, y.layout.kind == KL__WINO_SWAP,
+                           y.layout.block};
     for (size_t i = 0; i < sizeof v32 / sizeof *v32; i++) {
         kl__launch_arg(&l, kl__arg_i32(v32[i]));
         if (i == 4)

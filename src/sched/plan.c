@@ -150,7 +150,9 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     }
     if (!opts)
         opts = &none;
-    const kl__caps *caps = kl__ctx_caps(ctx);
+    kl__caps exact = *kl__ctx_caps(ctx);
+    const kl__caps *caps = opts->exact ? &exact : kl__ctx_caps(ctx);
+    exact.exact = true;
     size_t align = caps->align_bytes > 256 ? caps->align_bytes : 256;
     p->ctx = ctx;
     p->graph = graph;
@@ -177,7 +179,7 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     if (st == KL_OK)
         st = place_constants(p, align);
     if (st == KL_OK)
-        st = kl__graph_memory(graph, caps, align, p->debug, &p->memory);
+        st = kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory);
     if (st == KL_OK)
         st = p->debug ? kl__debug_arena(p) : make_arena(p);
     if (st == KL_OK)

@@ -77,7 +77,7 @@ bool kl__desc_elems(const kl__desc *d, size_t *elems)
             dim[2] = s[2] + h[0] + h[2];
             dim[3] = s[3] + h[1] + h[3];
             dim[4] = c;
-        } else if (d->layout.kind == KL__OIHWC) {
+        } else if (d->layout.kind == KL__OIHWC || d->layout.kind == KL__OIHWCT) {
             dim[0] = (s[0] + c - 1) / c;
             dim[1] = (s[1] + c - 1) / c;
             dim[2] = s[2];

@@ -157,7 +157,7 @@ static kl_status draw(job *j)
 typedef struct how {
     kl_dtype real;
     const char *force; /* variants */
-    bool no_fuse;
+    bool no_fuse, exact;
 } how;
 
 typedef struct run {
@@ -262,8 +262,8 @@ static kl_status make_plan(const job *j, const how *h, run *r)
     }
     kl__place_inputs(g);
     kl__replica_place(rep, g);
-    r->plan =
-        kl__plan_create(j->ctx, g, &(kl__plan_opts){.force = h->force, .no_fuse = h->no_fuse});
+    r->plan = kl__plan_create(
+        j->ctx, g, &(kl__plan_opts){.force = h->force, .no_fuse = h->no_fuse, .exact = h->exact});
     return r->plan ? bind_inputs(j, r) : kl__last_status();
 }
 

@@ -1,5 +1,5 @@
-/* The Winograd variant of the convolution family: every geometry against double precision by a bound
- * of its own, and its rounding error beside that of direct convolution. */
+/* The Winograd variant of the convolution family: every geometry against double precision by a
+ * bound of its own, and its rounding error beside that of direct convolution. */
 #include "conv2d_cases.h"
 
 #include "base/rng.h"
@@ -31,8 +31,8 @@ static const conv_case wino_cases[] = {
     {"5x5 in groups", 1, 32, 7, 6, 32, 5, 5, 1, 1, 1, 1, 2, 2, 2, 2, 2, 7, 6},
 };
 enum { N_CASES = sizeof wino_cases / sizeof *wino_cases };
-/* Largest error allowed, in root mean squares of the output: what the_error_stays_bounded allows, and
- * more for shapes of so few outputs that their mean square may be small. */
+/* Largest error allowed, in root mean squares of the output: what the_error_stays_bounded allows,
+ * and more for shapes of so few outputs that their mean square may be small. */
 static double bound_of(int kernel)
 {
     return ldexp(kernel == 3 ? 1000 : 1800, -24);
@@ -135,7 +135,8 @@ static void weights_gradient_of_every_geometry(void **state)
     }
 }
 
-/* ---- rounding beside direct convolution --------------------------------------------------------- */
+/* ---- rounding beside direct convolution ---------------------------------------------------------
+ */
 static kl_graph *graph_of(const conv_case *c, int pass, kl_node **in)
 {
     kl_graph *g = kl_graph_create();
@@ -175,8 +176,8 @@ static errors errors_of(kl_ctx *ctx, const conv_case *c, int pass, const char *v
         for (size_t k = 0; k < n; k++)
             v[i][k] = (double)(raw[k] = (float)kl__rng_normal(r, k));
         mem[i] = kl__mem_create(ctx, n * sizeof *raw);
-        assert_int_equal(
-            kl__lane_write(lane, (kl__span){mem[i], 0}, raw, n * sizeof *raw, NULL), KL_OK);
+        assert_int_equal(kl__lane_write(lane, (kl__span){mem[i], 0}, raw, n * sizeof *raw, NULL),
+                         KL_OK);
         in[i]->place = (kl__place){KL__AT_SPAN, {mem[i], 0}, 0};
         free(raw);
     }
@@ -190,7 +191,10 @@ static errors errors_of(kl_ctx *ctx, const conv_case *c, int pass, const char *v
     double *ref = calloc(n, sizeof *ref), sum = 0, square = 0;
     assert_true(got && ref);
     assert_int_equal(kl__lane_read(lane, out->place.span, got, n * sizeof *got, NULL), KL_OK);
-    conv_relation(c, pass == 1 ? ref : v[0], pass == 0 ? v[1] : pass == 1 ? v[0] : ref,
+    conv_relation(c, pass == 1 ? ref : v[0],
+                  pass == 0   ? v[1]
+                  : pass == 1 ? v[0]
+                              : ref,
                   pass == 0 ? ref : v[1], pass);
     errors e = {0, 0};
     for (size_t i = 0; i < n; i++) {
@@ -213,9 +217,9 @@ static errors errors_of(kl_ctx *ctx, const conv_case *c, int pass, const char *v
 
 /* Numbers of unit variance, 64 channels: the error of Winograd's way beside that of direct sums.
  * Rounding errors of the six points' transforms are what is added; they grow with the transforms'
- * factors, not with the channels, so the bounds are multiples of the unit roundoff u = 2^-24: of the
- * root mean square of the error 60 u (3x3) and 120 u (5x5), of the largest of up to 2^16 outputs ten
- * times that. */
+ * factors, not with the channels, so the bounds are multiples of the unit roundoff u = 2^-24: of
+ * the root mean square of the error 60 u (3x3) and 120 u (5x5), of the largest of up to 2^16
+ * outputs ten times that. */
 static void the_error_stays_bounded(void **state)
 {
     (void)state;
@@ -242,7 +246,8 @@ static void the_error_stays_bounded(void **state)
     kl_ctx_destroy(ctx);
 }
 
-/* ---- when it is taken --------------------------------------------------------------------------- */
+/* ---- when it is taken ---------------------------------------------------------------------------
+ */
 static const char *chosen(kl_ctx *ctx, const conv_case *c, int pass)
 {
     kl_node *in[2];
@@ -257,15 +262,14 @@ static const char *chosen(kl_ctx *ctx, const conv_case *c, int pass)
 static void taken_where_it_pays_but_never_in_exact_contexts(void **state)
 {
     (void)state;
-    static const conv_case large = {"large", 8,  64, 32, 32, 64, 3, 3, 1,  1, 1,
-                                    1,       1,  1,  1,  1,  1,  32, 32},
-                           few = {"few channels", 8, 3, 32, 32, 64, 3,  3, 1, 1, 1, 1, 1, 1,
-                                  1,              1, 1, 32, 32},
-                           tiny = {"tiny map", 1, 64, 2, 2, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-                                   2,          2};
+    static const conv_case
+        large = {"large", 8, 64, 32, 32, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 32, 32},
+        few = {"few channels", 8, 3, 32, 32, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 32, 32},
+        tiny = {"tiny map", 1, 64, 2, 2, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2};
     if (!has_wino())
         return;
-    kl_ctx *ctx = kl_ctx_create(NULL), *exact = kl_ctx_create(&(kl_ctx_opts){.flags = KL_CTX_EXACT});
+    kl_ctx *ctx = kl_ctx_create(NULL),
+           *exact = kl_ctx_create(&(kl_ctx_opts){.flags = KL_CTX_EXACT});
     assert_true(ctx && exact);
     for (int pass = 0; pass < 3; pass++) {
         assert_string_equal(chosen(ctx, &large, pass), "wino");

@@ -125,7 +125,8 @@ static void every_layout_to_every_other(void **state)
     }
 }
 
-/* ---- Winograd's weights ------------------------------------------------------------------------ */
+/* ---- Winograd's weights ------------------------------------------------------------------------
+ */
 static double factor(int point, int tap, int taps)
 {
     static const double at[] = {0, 1, -1, 2, -2}, scale[] = {4, -6, -6, 24, 24};
@@ -196,7 +197,8 @@ static void check_wino(kl_ctx *ctx, kl_shape shape, kl__layout from, kl__layout 
 static void weights_are_transformed_for_winograd(void **state)
 {
     static const char *const widths[] = {NULL, "8", "4"};
-    static const int64_t shapes[][3] = {{32, 16, 3}, {17, 33, 3}, {3, 1, 3}, {16, 16, 5}, {5, 18, 5}};
+    static const int64_t shapes[][3] = {
+        {32, 16, 3}, {17, 33, 3}, {3, 1, 3}, {16, 16, 5}, {5, 18, 5}};
     (void)state;
     for (int i = 0; i < 3; i++) {
         if (widths[i])
@@ -212,9 +214,9 @@ static void weights_are_transformed_for_winograd(void **state)
             for (size_t f = 0; f < 3; f++)
                 for (size_t t = 0; t < 2; t++)
                     for (int ref = 0; ref < 2; ref++)
-                        check_wino(ctx,
-                                   kl__shape4(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][2]),
-                                   from[f], to[t], ref);
+                        check_wino(
+                            ctx, kl__shape4(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][2]),
+                            from[f], to[t], ref);
         kl_ctx_destroy(ctx);
     }
 }
