@@ -6,8 +6,8 @@
 #include "epilogue.cl"
 #include "wino_gemm.cl"
 
-/* KB x PX sums over cb blocks of channels: tiles from v (blocks vb apart), weights from u (blocks of
- * outputs uk apart), to m (blocks mk apart). */
+/* KB x PX sums over cb blocks of channels: tiles from v (blocks vb apart), weights from u (blocks
+ * of outputs uk apart), to m (blocks mk apart). */
 static inline void wino_products(local const T *v, int vb, global const T *u, int uk, int cb,
                                  local T *m, int mk)
 {

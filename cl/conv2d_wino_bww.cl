@@ -1,8 +1,8 @@
-/* Backward weights by Winograd for CPU-like devices, stride 1: products of transformed tiles of x and
- * dy, summed over tiles, transformed back once. One work-item per work-group has a square of input
- * and output channels (its sums fit the L2) and a part of the tiles, `nt` at a time. Sums over tiles
- * are in order whatever nt is; parts are added in order by conv2d_wino_bww_sum. Bound: FMA
- * throughput of the products. */
+/* Backward weights by Winograd for CPU-like devices, stride 1: products of transformed tiles of x
+ * and dy, summed over tiles, transformed back once. One work-item per work-group has a square of
+ * input and output channels (its sums fit the L2) and a part of the tiles, `nt` at a time. Sums
+ * over tiles are in order whatever nt is; parts are added in order by conv2d_wino_bww_sum. Bound:
+ * FMA throughput of the products. */
 #include "wino_gemm.cl"
 #if VN > 1
 #include "vec_transpose.cl"
@@ -40,8 +40,8 @@ static inline void wino_put_dy(global const T *y, int r, int c, int rows, int co
 
 /* PX channels from v and KB blocks of outputs from m (mk apart), summed over nt tiles, to s (blocks
  * of outputs sk apart), which they replace where `first`. */
-static inline void wino_sums(local const T *v, local const T *m, int mk, int nt, global T *s, int sk,
-                             int first)
+static inline void wino_sums(local const T *v, local const T *m, int mk, int nt, global T *s,
+                             int sk, int first)
 {
     V acc[KB][PX];
 #pragma unroll
@@ -69,14 +69,15 @@ static inline void wino_sums(local const T *v, local const T *m, int mk, int nt,
             VSTORE(acc[k][p], s + k * sk + p * VN);
 }
 
-/* x and dy as in conv2d_wino.cl: stored cells, dy (0, 0) at (top, left) and its tap (0, 0) at x (rx,
- * cx). sums [parts, 36 planes of [YC, CB, VN of C, VN of K]], planes splane apart. Global: squares of
- * cc blocks of channels (fastest) by kc blocks of outputs in a group, groups, parts of `part` tiles. */
-kernel void conv2d_wino_bww(global const T *x, ulong x0, global const T *dy, ulong y0, global T *sums,
-                            ulong s0, local T *vs, local T *ms, int N, int CB, int XC, int XH, int XW,
-                            int rx, int cx, int KG, int YC, int OH, int OW, int YH, int YW, int top,
-                            int left, int TH, int TW, int nt, int part, int cc, int kc, int vplane,
-                            int mplane, int splane)
+/* x and dy as in conv2d_wino.cl: stored cells, dy (0, 0) at (top, left) and its tap (0, 0) at x
+ * (rx, cx). sums [parts, 36 planes of [YC, CB, VN of C, VN of K]], planes splane apart. Global:
+ * squares of cc blocks of channels (fastest) by kc blocks of outputs in a group, groups, parts of
+ * `part` tiles. */
+kernel void conv2d_wino_bww(global const T *x, ulong x0, global const T *dy, ulong y0,
+                            global T *sums, ulong s0, local T *vs, local T *ms, int N, int CB,
+                            int XC, int XH, int XW, int rx, int cx, int KG, int YC, int OH, int OW,
+                            int YH, int YW, int top, int left, int TH, int TW, int nt, int part,
+                            int cc, int kc, int vplane, int mplane, int splane)
 {
     int squares = (CB + cc - 1) / cc, group = get_global_id(1), per = TH * TW;
     int c0 = get_global_id(0) % squares * cc, k0 = get_global_id(0) / squares * kc;
@@ -92,8 +93,8 @@ kernel void conv2d_wino_bww(global const T *x, ulong x0, global const T *dy, ulo
             n = n1, ty = ty1, tx = tx1;
             for (int t = 0; t < live; t++) {
                 if (b < nc)
-                    wino_put_x(x + ((ulong)n * XC + b) * XH * XW * VN, ty * WM + rx, tx * WM + cx, XH,
-                               XW, vs + (b * nt + t) * VN, vplane);
+                    wino_put_x(x + ((ulong)n * XC + b) * XH * XW * VN, ty * WM + rx, tx * WM + cx,
+                               XH, XW, vs + (b * nt + t) * VN, vplane);
                 else
                     wino_put_dy(dy + ((ulong)n * YC + b - nc) * YH * YW * VN, ty * WM, tx * WM, OH,
                                 OW, YW * VN, ms + ((b - nc) * nt + t) * VN, mplane);
@@ -110,8 +111,8 @@ kernel void conv2d_wino_bww(global const T *x, ulong x0, global const T *dy, ulo
                 for (int c = 0; c < nc * VN; c += PX)
                     wino_sums(vs + xi * vplane + c / VN * nt * VN + c % VN,
                               ms + xi * mplane + k * nt * VN, nt * VN, live,
-                              sums + (ulong)xi * splane + ((ulong)k * CB * VN + c) * VN, CB * VN * VN,
-                              t0 == from);
+                              sums + (ulong)xi * splane + ((ulong)k * CB * VN + c) * VN,
+                              CB * VN * VN, t0 == from);
     }
 }
 

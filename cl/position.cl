@@ -1,7 +1,7 @@
 /* Position of logical (a, b, h, w) in a layout: kind 0 plain, 1 NCHWc, 2 OIHWc, 3 OIHWct
  * (tensor.h). */
-static inline ulong position(int kind, int block, int4 halo, int B, int H, int W, int a, int b, int h,
-                      int w)
+static inline ulong position(int kind, int block, int4 halo, int B, int H, int W, int a, int b,
+                             int h, int w)
 {
     if (kind == 0)
         return (((ulong)a * B + b) * H + h) * W + w;

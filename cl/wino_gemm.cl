@@ -9,8 +9,8 @@
 #define PX 4 /* tiles (backward weights: input channels) of the register tile */
 #endif
 
-/* The 6 x 6 cells from row r, column c on of an image of rows x cols stored cells, zeros where there
- * are none, to six by six planes. */
+/* The 6 x 6 cells from row r, column c on of an image of rows x cols stored cells, zeros where
+ * there are none, to six by six planes. */
 static inline void wino_put_x(global const T *x, int r, int c, int rows, int cols, local T *v,
                               int plane)
 {

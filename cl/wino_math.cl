@@ -1,7 +1,7 @@
 /* Winograd's transforms from the points 0, 1, -1, 2, -2 and infinity: six values along each side of
  * a tile. KR taps give WM = 7 - KR outputs: F(4,3) and F(2,5); backward weights swap taps and
- * outputs. Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016); the scales of
- * the points are on the weights' side. */
+ * outputs. Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016); the scales
+ * of the points are on the weights' side. */
 #include "vec.cl"
 #ifndef KR
 #define KR 3 /* taps along a side: 3 or 5 */
@@ -61,8 +61,7 @@ static inline void wino_out(const V *m, V *o)
 static inline void wino_dy(const V *d, V *o)
 {
 #if KR == 3
-    V s = d[0] + d[2], t = d[1] + d[3], u = fma((V)4, d[2], d[0]),
-      v = (V)2 * fma((V)4, d[3], d[1]);
+    V s = d[0] + d[2], t = d[1] + d[3], u = fma((V)4, d[2], d[0]), v = (V)2 * fma((V)4, d[3], d[1]);
 #else
     V s = d[0], t = d[1], u = d[0], v = (V)2 * d[1];
 #endif

@@ -1,6 +1,6 @@
-/* Weights [O, I, KR, KR] in Winograd form, storage kinds of tensor.h: 36 planes of [O blocks, I, VN of
- * O], or turned round for backward data, taps reversed: [I blocks, O, VN of I]. I (O) is padded to
- * whole blocks, each plane by one vector. Bound: memory; the result is 4 (KR 3) or 1.4 times the
+/* Weights [O, I, KR, KR] in Winograd form, storage kinds of tensor.h: 36 planes of [O blocks, I, VN
+ * of O], or turned round for backward data, taps reversed: [I blocks, O, VN of I]. I (O) is padded
+ * to whole blocks, each plane by one vector. Bound: memory; the result is 4 (KR 3) or 1.4 times the
  * weights. */
 #include "position.cl"
 #include "wino_math.cl"
@@ -116,7 +116,10 @@ static inline T wino_factor(int p, int t)
 {
     if (p == 0 || p == 5)
         return t == (p == 0 ? 0 : KR - 1) ? (p == 0 ? (T)1 / (T)4 : (T)1) : (T)0;
-    T at = p == 1 ? (T)1 : p == 2 ? (T)-1 : p == 3 ? (T)2 : (T)-2,
+    T at = p == 1   ? (T)1
+           : p == 2 ? (T)-1
+           : p == 3 ? (T)2
+                    : (T)-2,
       f = p < 3 ? (T)-1 / (T)6 : (T)1 / (T)24;
     for (int i = 0; i < t; i++)
         f *= at;
@@ -124,8 +127,8 @@ static inline T wino_factor(int p, int t)
 }
 
 /* One work-item per element of the result's storage, from any layout; swap: turned round. */
-kernel void wino_weights_ref(global const T *x, ulong x0, global T *u, ulong u0, int n, int O, int I,
-                             int kind, int block, int top, int left, int bottom, int right,
+kernel void wino_weights_ref(global const T *x, ulong x0, global T *u, ulong u0, int n, int O,
+                             int I, int kind, int block, int top, int left, int bottom, int right,
                              int swap, int vn)
 {
     int i = get_global_id(0), lanes = swap ? I : O, rows = swap ? O : I;
@@ -141,6 +144,6 @@ kernel void wino_weights_ref(global const T *x, ulong x0, global T *u, ulong u0,
                 sum += wino_factor(xi / 6, swap ? KR - 1 - h : h) *
                        wino_factor(xi % 6, swap ? KR - 1 - w : w) *
                        x[x0 + position(kind, block, (int4)(top, left, bottom, right), I, KR, KR, o,
-                                    c, h, w)];
+                                       c, h, w)];
     u[u0 + i] = sum;
 }

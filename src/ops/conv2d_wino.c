@@ -118,11 +118,35 @@ bool kl__conv_wino_fits(const kl__apply *a, const kl__caps *caps)
                                       : blocking_of(&c, caps, a->config, &b);
 }
 
+/* What it costs, in cycles of two vector FMAs, as measured: products and direct sums run at seven
+ * eighths of that; a tile's way in or out takes about 320 per block of channels, the weights' 480
+ * per vector (half of which counts: inference does it once); weights beyond the L2 come at 12 bytes
+ * per cycle from the next cache, at 6 from memory. */
+enum { TILE_COST = 320, WEIGHT_COST = 240 };
+
+static int64_t weights_stream(const kl__caps *caps, int64_t bytes)
+{
+    return bytes < (int64_t)caps->l2_bytes / 2 ? 0 : bytes < (16 << 20) ? bytes / 12 : bytes / 6;
+}
+
 bool kl__conv_wino_pays(const kl__apply *a, const kl__caps *caps)
 {
     kl__conv c = kl__conv_of(a);
-    (void)caps;
-    return c.C / c.G >= 16 && c.K / c.G >= 16;
+    side s = side_of(&c);
+    int64_t v = caps->vector, cb = up(s.channels / c.G, v), kb = up(s.filters, v), cost;
+    int64_t direct = (int64_t)c.N * s.made[0] * s.made[1] * kb * v * (s.channels / c.G) *
+                     c.kernel[0] * c.kernel[1] / (2 * v) * 8 / 7;
+    int64_t tiles = tiles_of(&c, s.made), u = KL__WINO_PLANES * cb * v * kb * v;
+    cost = tiles * u / (2 * v) * 8 / 7;
+    if (c.pass == KL__CONV_WEIGHTS) {
+        cost += kl__wino_weights_cost(&c, caps, TILE_COST, 2 * WEIGHT_COST);
+    } else {
+        blocking b;
+        blocking_of(&c, caps, a->config, &b);
+        cost += tiles * TILE_COST * (up(s.channels, v) * up(b.kg, b.ks) + kb) +
+                cb * v * kb * WEIGHT_COST + up(b.tiles, b.nt) * weights_stream(caps, 4 * u);
+    }
+    return cost + cost / 16 < direct;
 }
 
 void kl__conv_wino_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in,

@@ -59,6 +59,14 @@ bool kl__wino_weights_fits(const kl__conv *c, const kl__caps *caps)
            b.parts * KL__WINO_PLANES * b.splane < INT32_MAX;
 }
 
+int64_t kl__wino_weights_cost(const kl__conv *c, const kl__caps *caps, int64_t tile, int64_t weight)
+{
+    blocking b = blocking_of(c, caps->vector);
+    int64_t v = caps->vector;
+    return b.tiles * tile * c->G * (b.cb * up(b.kg, b.kc) + b.kg * up(b.cb, b.cc)) +
+           b.cb * v * b.yc * weight * b.parts;
+}
+
 size_t kl__wino_weights_scratch(const kl__conv *c, int v)
 {
     blocking b = blocking_of(c, v);

@@ -313,7 +313,7 @@ static kl_status reference(const job *j, kl__values *out)
     kl__values plain = {.n = 0};
     /* in double the formulas of a chain are the same, so it may stay one kernel; else each op is on
      * its own */
-    kl_status st = run_graph(j, &(how){wide ? KL_F64 : KL_F32, "*:ref", !wide}, &plain);
+    kl_status st = run_graph(j, &(how){wide ? KL_F64 : KL_F32, "*:ref", !wide, false}, &plain);
     for (size_t i = 0; st == KL_OK && i < out->n; i++) {
         const kl__value *x = kl__value_find(&plain, out->value[i].name);
         memcpy(out->value[i].want, x->v, x->n * sizeof *x->v);
@@ -328,7 +328,7 @@ static kl_status run_case(kl_ctx *ctx, const kl__selftest_case *c, kl__selftest_
     kl__values out = {.n = 0};
     kl_status st = j.graph ? draw(&j) : kl__last_status();
     if (st == KL_OK)
-        st = run_graph(&j, &(how){KL_F32, NULL, false}, &out);
+        st = run_graph(&j, &(how){KL_F32, NULL, false, c->exact}, &out);
     if (st == KL_OK)
         st = reference(&j, &out);
     for (size_t i = 0; st == KL_OK && i < out.n; i++)

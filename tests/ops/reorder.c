@@ -163,7 +163,7 @@ static void check_wino(kl_ctx *ctx, kl_shape shape, kl__layout from, kl__layout 
     assert_int_equal(kl__choose_variant(y->by, kl__ctx_caps(ctx), ref ? "reorder:ref" : NULL),
                      KL_OK);
     size_t nx, ny, n = (size_t)kl_shape_count(shape);
-    float *vx = storage(&x->desc, &nx), *got;
+    float *vx = storage(&x->desc, &nx), *got = NULL;
     double *w = calloc(n, sizeof *w);
     assert_true(kl__desc_elems(&y->desc, &ny) && (got = malloc((ny + 8) * sizeof *got)) && w);
     for (size_t i = 0; i < n; i++)
