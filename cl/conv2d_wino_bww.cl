@@ -10,6 +10,14 @@
 #define TRANSPOSE(r, t) (void)(t);
 #endif
 #define TAPS (KR * KR)
+#ifndef WHOLE
+#define WHOLE 0 /* 1: one part, sums in local memory, transformed back at once */
+#endif
+#if WHOLE
+#define SUMS local
+#else
+#define SUMS global
+#endif
 
 /* The WM x WM cells of dy from row r, column c on, zeros beyond rows x cols, to six by six planes.
  * row: elements of a stored row. */
@@ -40,8 +48,8 @@ static inline void wino_put_dy(global const T *y, int r, int c, int rows, int co
 
 /* PX channels from v and KB blocks of outputs from m (mk apart), summed over nt tiles, to s (blocks
  * of outputs sk apart), which they replace where `first`. */
-static inline void wino_sums(local const T *v, local const T *m, int mk, int nt, global T *s,
-                             int sk, int first)
+static inline void wino_sums(local const T *v, local const T *m, int mk, int nt, SUMS T *s, int sk,
+                             int first)
 {
     V acc[KB][PX];
 #pragma unroll
@@ -69,73 +77,22 @@ static inline void wino_sums(local const T *v, local const T *m, int mk, int nt,
             VSTORE(acc[k][p], s + k * sk + p * VN);
 }
 
-/* x and dy as in conv2d_wino.cl: stored cells, dy (0, 0) at (top, left) and its tap (0, 0) at x
- * (rx, cx). sums [parts, 36 planes of [YC, CB, VN of C, VN of K]], planes splane apart. Global:
- * squares of cc blocks of channels (fastest) by kc blocks of outputs in a group, groups, parts of
- * `part` tiles. */
-kernel void conv2d_wino_bww(global const T *x, ulong x0, global const T *dy, ulong y0,
-                            global T *sums, ulong s0, local T *vs, local T *ms, int N, int CB,
-                            int XC, int XH, int XW, int rx, int cx, int KG, int YC, int OH, int OW,
-                            int YH, int YW, int top, int left, int TH, int TW, int nt, int part,
-                            int cc, int kc, int vplane, int mplane, int splane)
+/* A block of dw [K, C, KR, KR] at dw, nk x nc of it, from the sums of all parts (`apart` elements
+ * from one to the next): planes of [VN of C, VN of K]. */
+static void wino_put_dw(SUMS const T *sums, int plane, int parts, ulong apart, global T *dw, int C,
+                        int nk, int nc)
 {
-    int squares = (CB + cc - 1) / cc, group = get_global_id(1), per = TH * TW;
-    int c0 = get_global_id(0) % squares * cc, k0 = get_global_id(0) / squares * kc;
-    int nc = min(cc, CB - c0), nk = min(kc, KG - k0), kg = group * KG + k0;
-    int from = get_global_id(2) * part, end = min(from + part, N * per);
-    int n1 = from / per, ty1 = from % per / TW, tx1 = from % TW;
-    x += x0 + ((ulong)group * CB + c0) * XH * XW * VN;
-    dy += y0 + (ulong)kg * YH * YW * VN + (top * YW + left) * VN;
-    sums += s0 + (ulong)get_global_id(2) * 36 * splane + ((ulong)kg * CB + c0) * VN * VN;
-    for (int t0 = from; t0 < end; t0 += nt) {
-        int live = min(nt, end - t0), n = n1, ty = ty1, tx = tx1;
-        for (int b = 0; b < nc + nk; b++) {
-            n = n1, ty = ty1, tx = tx1;
-            for (int t = 0; t < live; t++) {
-                if (b < nc)
-                    wino_put_x(x + ((ulong)n * XC + b) * XH * XW * VN, ty * WM + rx, tx * WM + cx,
-                               XH, XW, vs + (b * nt + t) * VN, vplane);
-                else
-                    wino_put_dy(dy + ((ulong)n * YC + b - nc) * YH * YW * VN, ty * WM, tx * WM, OH,
-                                OW, YW * VN, ms + ((b - nc) * nt + t) * VN, mplane);
-                if (++tx == TW) {
-                    tx = 0;
-                    if (++ty == TH)
-                        ty = 0, n++;
-                }
-            }
-        }
-        n1 = n, ty1 = ty, tx1 = tx;
-        for (int xi = 0; xi < 36; xi++)
-            for (int k = 0; k < nk; k += KB)
-                for (int c = 0; c < nc * VN; c += PX)
-                    wino_sums(vs + xi * vplane + c / VN * nt * VN + c % VN,
-                              ms + xi * mplane + k * nt * VN, nt * VN, live,
-                              sums + (ulong)xi * splane + ((ulong)k * CB * VN + c) * VN,
-                              CB * VN * VN, t0 == from);
-    }
-}
-
-/* dw [K, C, KR, KR] of a group's C channels from the sums of all parts. Global: blocks of outputs,
- * blocks of channels. */
-kernel void conv2d_wino_bww_sum(global const T *sums, ulong s0, global T *dw, ulong d0, int parts,
-                                int splane, int K, int C)
-{
-    int kb = get_global_id(0), cb = get_global_id(1), nk = min(VN, K - kb * VN),
-        nc = min(VN, C - cb * VN);
     V g[VN * TAPS];
-    sums += s0 + ((ulong)kb * get_global_size(1) + cb) * VN * VN;
-    dw += d0 + ((ulong)kb * VN * C + cb * VN) * TAPS;
     for (int c = 0; c < VN; c++) {
         V h[KR][6], d[6], o[KR];
 #pragma unroll
         for (int j = 0; j < 6; j++) {
 #pragma unroll
             for (int i = 0; i < 6; i++) {
-                global const T *s = sums + (ulong)(i * 6 + j) * splane + c * VN;
+                SUMS const T *s = sums + (ulong)(i * 6 + j) * plane + c * VN;
                 d[i] = VLOAD(s);
                 for (int q = 1; q < parts; q++)
-                    d[i] += VLOAD(s + (ulong)q * 36 * splane);
+                    d[i] += VLOAD(s + q * apart);
             }
             wino_dw(d, o);
 #pragma unroll
@@ -170,3 +127,80 @@ kernel void conv2d_wino_bww_sum(global const T *sums, ulong s0, global T *dw, ul
             dw[(ulong)k * C * TAPS + q] = lane[k];
     }
 }
+
+/* x and dy as in conv2d_wino.cl: stored cells, dy (0, 0) at (top, left) and its tap (0, 0) at x
+ * (rx, cx). sums [parts, 36 planes of [YC, CB, VN of C, VN of K]], planes splane apart; of a
+ * WHOLE sum only this work-item's, [kc, cc, ...]. Global:
+ * squares of cc blocks of channels (fastest) by kc blocks of outputs in a group, groups, parts of
+ * `part` tiles. */
+#if WHOLE
+#define SUMS_PARAMS global T *dw, ulong d0, int K, int C, local T *sums
+#else
+#define SUMS_PARAMS global T *sums, ulong s0
+#endif
+kernel void conv2d_wino_bww(global const T *x, ulong x0, global const T *dy, ulong y0, SUMS_PARAMS,
+                            local T *vs, local T *ms, int N, int CB, int XC, int XH, int XW, int rx,
+                            int cx, int KG, int YC, int OH, int OW, int YH, int YW, int top,
+                            int left, int TH, int TW, int nt, int part, int cc, int kc, int vplane,
+                            int mplane, int splane)
+{
+    int squares = (CB + cc - 1) / cc, group = get_global_id(1), per = TH * TW;
+    int c0 = get_global_id(0) % squares * cc, k0 = get_global_id(0) / squares * kc;
+    int nc = min(cc, CB - c0), nk = min(kc, KG - k0), kg = group * KG + k0;
+    int from = get_global_id(2) * part, end = min(from + part, N * per);
+    int n1 = from / per, ty1 = from % per / TW, tx1 = from % TW;
+    x += x0 + ((ulong)group * CB + c0) * XH * XW * VN;
+    dy += y0 + (ulong)kg * YH * YW * VN + (top * YW + left) * VN;
+#if WHOLE
+    int row = cc * VN * VN;
+#else
+    int row = CB * VN * VN;
+    sums += s0 + (ulong)get_global_id(2) * 36 * splane + (ulong)kg * row + c0 * VN * VN;
+#endif
+    for (int t0 = from; t0 < end; t0 += nt) {
+        int live = min(nt, end - t0), n = n1, ty = ty1, tx = tx1;
+        for (int b = 0; b < nc + nk; b++) {
+            n = n1, ty = ty1, tx = tx1;
+            for (int t = 0; t < live; t++) {
+                if (b < nc)
+                    wino_put_x(x + ((ulong)n * XC + b) * XH * XW * VN, ty * WM + rx, tx * WM + cx,
+                               XH, XW, vs + (b * nt + t) * VN, vplane);
+                else
+                    wino_put_dy(dy + ((ulong)n * YC + b - nc) * YH * YW * VN, ty * WM, tx * WM, OH,
+                                OW, YW * VN, ms + ((b - nc) * nt + t) * VN, mplane);
+                if (++tx == TW) {
+                    tx = 0;
+                    if (++ty == TH)
+                        ty = 0, n++;
+                }
+            }
+        }
+        n1 = n, ty1 = ty, tx1 = tx;
+        for (int xi = 0; xi < 36; xi++)
+            for (int k = 0; k < nk; k += KB)
+                for (int c = 0; c < nc * VN; c += PX)
+                    wino_sums(vs + xi * vplane + c / VN * nt * VN + c % VN,
+                              ms + xi * mplane + k * nt * VN, nt * VN, live,
+                              sums + (ulong)xi * splane + k * row + c * VN, row, t0 == from);
+    }
+#if WHOLE
+    for (int k = 0; k < nk; k++)
+        for (int c = 0; c < nc; c++)
+            wino_put_dw(sums + k * row + c * VN * VN, splane, 1, 0,
+                        dw + d0 + ((ulong)(kg + k) * VN * C + (c0 + c) * VN) * TAPS, C,
+                        min(VN, K - (kg + k) * VN), min(VN, C - (c0 + c) * VN));
+#endif
+}
+
+#if !WHOLE
+/* dw from the sums of all parts; C channels of a group. Global: blocks of outputs, blocks of
+ * channels. */
+kernel void conv2d_wino_bww_sum(global const T *sums, ulong s0, global T *dw, ulong d0, int parts,
+                                int splane, int K, int C)
+{
+    int kb = get_global_id(0), cb = get_global_id(1), cbs = get_global_size(1);
+    wino_put_dw(sums + s0 + ((ulong)kb * cbs + cb) * VN * VN, splane, parts, (ulong)36 * splane,
+                dw + d0 + ((ulong)kb * VN * C + cb * VN) * TAPS, C, min(VN, K - kb * VN),
+                min(VN, C - cb * VN));
+}
+#endif

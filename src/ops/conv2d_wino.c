@@ -182,7 +182,7 @@ int kl__conv_wino_configs(const kl__apply *a, const kl__caps *caps)
 size_t kl__conv_wino_scratch(const kl__apply *a, const kl__caps *caps)
 {
     kl__conv c = kl__conv_of(a);
-    return c.pass == KL__CONV_WEIGHTS ? kl__wino_weights_scratch(&c, caps->vector) : 0;
+    return c.pass == KL__CONV_WEIGHTS ? kl__wino_weights_scratch(&c, caps) : 0;
 }
 
 static kl_status emit_products(kl__emit *e, const kl__apply *a, const kl__conv *c)

@@ -8,7 +8,7 @@ enum { KL__WINO_PLANES = 36 };
 
 /** Bytes that a work-item may keep in the L2 beside the weights that stream through it. */
 size_t kl__wino_budget(const kl__caps *caps);
-size_t kl__wino_weights_scratch(const kl__conv *c, int v);
+size_t kl__wino_weights_scratch(const kl__conv *c, const kl__caps *caps);
 /** Blocks of input and output channels and tiles fit the device's local memory. */
 bool kl__wino_weights_fits(const kl__conv *c, const kl__caps *caps);
 /** Cycles beside the products: `tile` per transformed tile and block, `weight` per vector of dw. */

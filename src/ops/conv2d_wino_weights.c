@@ -7,6 +7,7 @@ typedef struct blocking {
     int cb, kg, yc; /* blocks of a group's channels and outputs, of all outputs */
     int cc, kc;     /* blocks of channels and outputs of a work-item */
     int nt;         /* tiles at a time */
+    bool whole;     /* one part: the sums stay in local memory */
     int64_t tiles, part, parts;
     int64_t splane; /* elements of a plane of sums */
 } blocking;
@@ -40,6 +41,12 @@ static int64_t item_bytes(const blocking *b, int64_t nt, int v)
     return 4 * (int64_t)KL__WINO_PLANES * v * ((b->cc + b->kc) * nt + 2);
 }
 
+/** Elements of a plane of a work-item's own sums. */
+static int64_t own_plane(const blocking *b, int v)
+{
+    return ((int64_t)b->cc * b->kc * v + 1) * v;
+}
+
 /** Tiles at a time: as many as leave room for the sums in the L2. */
 static int tiles_at_a_time(const blocking *b, const kl__caps *caps)
 {
@@ -52,10 +59,21 @@ static int tiles_at_a_time(const blocking *b, const kl__caps *caps)
     return (int)nt;
 }
 
+/** The whole of it, on this device. */
+static blocking blocking_on(const kl__conv *c, const kl__caps *caps)
+{
+    int v = caps->vector;
+    blocking b = blocking_of(c, v);
+    b.nt = tiles_at_a_time(&b, caps);
+    b.whole = b.parts == 1 && 4 * KL__WINO_PLANES * own_plane(&b, v) + item_bytes(&b, b.nt, v) <=
+                                  (int64_t)caps->local_bytes;
+    return b;
+}
+
 bool kl__wino_weights_fits(const kl__conv *c, const kl__caps *caps)
 {
-    blocking b = blocking_of(c, caps->vector);
-    return item_bytes(&b, tiles_at_a_time(&b, caps), caps->vector) <= (int64_t)caps->local_bytes &&
+    blocking b = blocking_on(c, caps);
+    return item_bytes(&b, b.nt, caps->vector) <= (int64_t)caps->local_bytes &&
            b.parts * KL__WINO_PLANES * b.splane < INT32_MAX;
 }
 
@@ -67,10 +85,10 @@ int64_t kl__wino_weights_cost(const kl__conv *c, const kl__caps *caps, int64_t t
            b.cb * v * b.yc * weight * b.parts;
 }
 
-size_t kl__wino_weights_scratch(const kl__conv *c, int v)
+size_t kl__wino_weights_scratch(const kl__conv *c, const kl__caps *caps)
 {
-    blocking b = blocking_of(c, v);
-    return (size_t)(b.parts * KL__WINO_PLANES * b.splane) * 4;
+    blocking b = blocking_on(c, caps);
+    return b.whole ? 0 : (size_t)(b.parts * KL__WINO_PLANES * b.splane) * 4;
 }
 
 static kl_status emit_sums(kl__emit *e, const kl__apply *a, const kl__conv *c, const blocking *b)
@@ -83,10 +101,18 @@ static kl_status emit_sums(kl__emit *e, const kl__apply *a, const kl__conv *c, c
     kl__def_int(&defs, "KR", c->kernel[0]);
     kl__def_int(&defs, "KB", b->kb);
     kl__def_int(&defs, "PX", b->px);
+    kl__def_int(&defs, "WHOLE", b->whole);
     kl__launch l = kl__launch_of("conv2d_wino_bww.cl", "conv2d_wino_bww", &defs);
     kl__launch_arg(&l, kl__arg_in(a, c->x));
     kl__launch_arg(&l, kl__arg_in(a, c->y));
-    kl__launch_arg(&l, kl__arg_scratch(a, 0, 4));
+    if (b->whole) {
+        kl__launch_arg(&l, kl__arg_out(a, 0));
+        kl__launch_arg(&l, kl__arg_i32(c->K));
+        kl__launch_arg(&l, kl__arg_i32(c->C / c->G));
+        kl__launch_arg(&l, kl__arg_local((size_t)(KL__WINO_PLANES * own_plane(b, v) * 4)));
+    } else {
+        kl__launch_arg(&l, kl__arg_scratch(a, 0, 4));
+    }
     kl__launch_arg(&l, kl__arg_local((size_t)(KL__WINO_PLANES * vplane * 4)));
     kl__launch_arg(&l, kl__arg_local((size_t)(KL__WINO_PLANES * mplane * 4)));
     const int64_t v32[] = {c->N,
@@ -112,7 +138,7 @@ static kl_status emit_sums(kl__emit *e, const kl__apply *a, const kl__conv *c, c
                            b->kc,
                            vplane,
                            mplane,
-                           b->splane};
+                           b->whole ? own_plane(b, v) : b->splane};
     for (size_t i = 0; i < sizeof v32 / sizeof *v32; i++)
         kl__launch_arg(&l, kl__arg_i32(v32[i]));
     kl__launch_solo(&l, 3, (size_t)squares(b), (size_t)c->G, (size_t)b->parts);
@@ -124,16 +150,16 @@ static kl_status emit_sums(kl__emit *e, const kl__apply *a, const kl__conv *c, c
 kl_status kl__wino_weights_emit(kl__emit *e, const kl__apply *a, const kl__conv *c)
 {
     int v = e->caps->vector;
-    blocking b = blocking_of(c, v);
-    b.nt = tiles_at_a_time(&b, e->caps);
+    blocking b = blocking_on(c, e->caps);
     kl_status status = emit_sums(e, a, c, &b);
-    if (status != KL_OK)
+    if (status != KL_OK || b.whole)
         return status;
     kl__defs defs = {{0}};
     kl__def_int(&defs, "VN", v);
     kl__def_int(&defs, "KR", c->kernel[0]);
     kl__def_int(&defs, "KB", b.kb);
     kl__def_int(&defs, "PX", b.px);
+    kl__def_int(&defs, "WHOLE", 0);
     kl__launch l = kl__launch_of("conv2d_wino_bww.cl", "conv2d_wino_bww_sum", &defs);
     kl__launch_arg(&l, kl__arg_scratch(a, 0, 4));
     kl__launch_arg(&l, kl__arg_out(a, 0));
