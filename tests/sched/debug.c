@@ -210,7 +210,9 @@ static void a_write_outside_is_found_while_training(void **state)
     static net_batch b;
     net_fill(&b, 5, 1);
     setenv("KILN_VARIANT", "xent:ref", 1); /* one item a sample: their results are in scratch */
-    plant("xent.cl", (const edit[]){{"hits[hits_at + n + i]", "hits[hits_at + n + i + 1]"}, {0}});
+    plant("xent.cl",
+          (const edit[]){
+              {"hits[hits_at + n + i]", "hits[hits_at + n + i + 1] = hits[hits_at + n + i]"}, {0}});
     kl_ctx *c = open_ctx(KL_CTX_DEBUG_BUFFERS);
     kl_model *m = net_model(true, 2);
     kl_trainer *tr = open_trainer(m, c, 1);
