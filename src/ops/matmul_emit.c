@@ -362,14 +362,22 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
 #define COOP_NEEDS "f32, groups of 64, 16 KiB of local memory"
 #define BLAS_NEEDS "f32, at most 4 products, a device where the library is no slower"
 const kl__variant kl__matmul_variants[] = {
-    {.name = "blas", .fits = blas_fits, .needs = BLAS_NEEDS, .scratch_bytes = coop_scratch, .emit = blas_emit},
+    {.name = "blas",
+     .fits = blas_fits,
+     .needs = BLAS_NEEDS,
+     .scratch_bytes = coop_scratch,
+     .emit = blas_emit},
     {.name = "solo",
      .fits = solo_fits,
      .needs = "a CPU with vectors, f32, and blocks that fit its local memory",
      .configs = solo_configs,
      .scratch_bytes = solo_scratch,
      .emit = solo_emit},
-    {.name = "coop", .fits = coop_fits, .needs = COOP_NEEDS, .scratch_bytes = coop_scratch, .emit = coop_emit},
+    {.name = "coop",
+     .fits = coop_fits,
+     .needs = COOP_NEEDS,
+     .scratch_bytes = coop_scratch,
+     .emit = coop_emit},
     {.name = "ref", .emit = ref_emit},
     {.name = NULL},
 };
