@@ -8,6 +8,15 @@
 #include <stddef.h>
 
 const kl__variant kl__conv_variants[] = {
+    {.name = "wino",
+     .fits = kl__conv_wino_fits,
+     .pays = kl__conv_wino_pays,
+     .layouts = kl__conv_wino_layouts,
+     .wide_halo = true,
+     .epilogue = kl__conv_wino_epilogue,
+     .configs = kl__conv_wino_configs,
+     .scratch_bytes = kl__conv_wino_scratch,
+     .emit = kl__conv_wino_emit},
     {.name = "dw",
      .fits = kl__conv_dw_fits,
      .needs = "a CPU with vectors; groups of at most 8 channels, one result for each channel",
