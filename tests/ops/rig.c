@@ -353,7 +353,7 @@ void rig_run(const rig_case *c)
             continue;
         for (int w = 0; w < (has_vectors(v->name) ? n_widths : 1); w++) {
             uint32_t bits = sets_that_fit(c, v, w);
-            for (int k = 0; k < 32; k++) {
+            for (int k = 0; k < (w ? 1 : 32); k++) { /* one width tells a set from another */
                 char name[KL__CANDIDATE_NAME];
                 if (!(bits >> k & 1))
                     continue;
