@@ -39,8 +39,8 @@ static inline __attribute__((always_inline)) void pixel(V acc[HT][KW], V dv, glo
 }
 
 /* x as in conv2d_dw; dy [N, blocks, y_plane pixels in rows of y_row, VN], cell 0,0 at pixel
- * y_first; part [parts, blocks, KH, KW, CG, VN]: lanes are channels of x, times channel j of dy in their
- * group. Global: blocks, parts. */
+ * y_first; part [parts, blocks, KH, KW, CG, VN]: lanes are channels of x, times channel j of dy in
+ * their group. Global: blocks, parts. */
 kernel void conv2d_dw_bww(global const T *x, ulong x0, global const T *dy, ulong dy0,
                           global T *part, ulong part0, int N, int x_plane, int x_row, int x_first,
                           int y_plane, int y_row, int y_first, int SH, int DH, int OH, int OW)

@@ -130,8 +130,8 @@ kernel void conv2d_group(global const T *x, ulong x0, global const T *taps, ulon
 }
 
 /* x as above (tap 0,0 of output 0,0 at pixel x_first, which may be before it); dy [N, blocks,
- * y_plane pixels in rows of y_row, VN], cell 0,0 at pixel y_first; part [parts, blocks, in, KH, KW, VN].
- * Global: blocks, in, parts. */
+ * y_plane pixels in rows of y_row, VN], cell 0,0 at pixel y_first; part [parts, blocks, in, KH, KW,
+ * VN]. Global: blocks, in, parts. */
 kernel void conv2d_group_bww(global const T *x, ulong x0, global const T *dy, ulong dy0,
                              global T *part, ulong part0, int N, int K, int out, int x_blocks,
                              int x_plane, int x_row, int x_first, int y_plane, int y_row,
