@@ -69,8 +69,8 @@ bool kl__conv_dw_fits(const kl__apply *a, const kl__caps *caps)
     kl__conv c = kl__conv_of(a);
     int v = caps->vector, group = c.C / c.G;
     size_t n;
-    if (!caps->solo || a->out[0]->desc.dtype != KL_F32 || c.G == 1 || c.K != c.C || v % group || group > 8 ||
-        group == v || (int64_t)c.kernel[0] * c.kernel[1] > MAX_TAPS ||
+    if (!caps->solo || a->out[0]->desc.dtype != KL_F32 || c.G == 1 || c.K != c.C || v % group ||
+        group > 8 || group == v || (int64_t)c.kernel[0] * c.kernel[1] > MAX_TAPS ||
         (c.pass == KL__CONV_WEIGHTS && c.kernel[1] > 25) ||
         (c.pass == KL__CONV_DATA && most(c.stride[0], c.stride[1]) > 8))
         return false;

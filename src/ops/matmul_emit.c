@@ -1,6 +1,7 @@
 /* Launches of matrix products: how C and K are cut, and the four ways to compute. Where K is cut
  * into splits, that depends on shapes alone, and their sums are added in order: results do not
  * change with the number of cores. */
+#include "ops/epilogue.h"
 #include "ops/matmul.h"
 
 static int ceil_div(int a, int b)
@@ -143,6 +144,11 @@ static bool solo_fits(const kl__apply *a, const kl__caps *caps)
     return c.dot || (size_t)(c.mt + c.nt) * (size_t)c.kc * sizeof(float) <= caps->local_bytes;
 }
 
+static bool solo_epilogue(const kl__apply *a, const kl__apply *elt)
+{
+    return kl__product_of(a).batch == 1 && kl__epi_by_rows(a, elt);
+}
+
 static size_t solo_scratch(const kl__apply *a, const kl__caps *caps)
 {
     kl__product p = kl__product_of(a);
@@ -155,7 +161,7 @@ static kl_status emit_solo_sum(kl__emit *e, const kl__apply *a, const kl__produc
 {
     kl__defs d = {0};
     int rows = p->batch * p->m, per = p->n < 1024 ? 1024 / p->n : 1;
-    kl__def_int(&d, "W", e->caps->vector);
+    kl__def_int(&d, "VN", e->caps->vector);
     kl__launch l = kl__launch_of("matmul_solo.cl", "matmul_sum_solo", &d);
     sum_args(&l, a, p);
     kl__launch_arg(&l, kl__arg_i32(rows));
@@ -164,7 +170,7 @@ static kl_status emit_solo_sum(kl__emit *e, const kl__apply *a, const kl__produc
     kl__launch_arg(&l, kl__arg_i32(p->bias >= 0));
     kl__launch_arg(&l, kl__arg_i32(per));
     kl__launch_solo(&l, 1, (size_t)ceil_div(rows, per), 1, 1);
-    kl_status st = kl__emit_launch(e, a, &l);
+    kl_status st = kl__epi_launch_rows(e, a, &l, p->n);
     kl__defs_free(&d);
     return st;
 }
@@ -175,7 +181,7 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
     kl__defs d = {0};
     cut c;
     cut_solo(&p, e->caps, &c);
-    kl__def_int(&d, "W", e->caps->vector);
+    kl__def_int(&d, "VN", e->caps->vector);
     kl__launch l = c.dot ? kl__launch_of("matmul_dot.cl", "matmul_dot", &d)
                          : kl__launch_of("matmul_solo.cl", "matmul_solo", &d);
     product_args(&l, a, &p, result_arg(a, &c));
@@ -192,7 +198,8 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
     }
     kl__launch_solo(&l, 3, (size_t)ceil_div(p.n, c.nt), (size_t)ceil_div(p.m, c.mt),
                     (size_t)p.batch * (size_t)c.splits);
-    kl_status st = kl__emit_launch(e, a, &l);
+    kl_status st =
+        c.splits > 1 ? kl__emit_launch(e, a, &l) : kl__epi_launch_rows(e, a, &l, p.n);
     kl__defs_free(&d);
     return st == KL_OK && c.splits > 1 ? emit_solo_sum(e, a, &p, &c) : st;
 }
@@ -343,7 +350,11 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
 
 const kl__variant kl__matmul_variants[] = {
     {.name = "blas", .fits = blas_fits, .scratch_bytes = coop_scratch, .emit = blas_emit},
-    {.name = "solo", .fits = solo_fits, .scratch_bytes = solo_scratch, .emit = solo_emit},
+    {.name = "solo",
+     .fits = solo_fits,
+     .epilogue = solo_epilogue,
+     .scratch_bytes = solo_scratch,
+     .emit = solo_emit},
     {.name = "coop", .fits = coop_fits, .scratch_bytes = coop_scratch, .emit = coop_emit},
     {.name = "ref", .emit = ref_emit},
     {.name = NULL},
