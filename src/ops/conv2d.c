@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "ops/conv2d_depthwise.h"
+#include "ops/conv2d_group.h"
 
 #include <stddef.h>
 
@@ -22,6 +23,13 @@ const kl__variant kl__conv_variants[] = {
      .configs = kl__conv_solo_configs,
      .scratch_bytes = kl__conv_solo_scratch,
      .emit = kl__conv_solo_emit},
+    {.name = "group",
+     .fits = kl__conv_group_fits,
+     .layouts = kl__conv_dw_layouts,
+     .wide_halo = true,
+     .epilogue = kl__conv_dw_epilogue,
+     .scratch_bytes = kl__conv_group_scratch,
+     .emit = kl__conv_group_emit},
     {.name = "ref", .emit = kl__conv_ref_emit},
     {.name = NULL},
 };
