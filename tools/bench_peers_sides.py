@@ -148,7 +148,7 @@ class Kiln:
         got = self.pick(run_json(command, self.env, " ".join(["kiln", *command[1:]])))
         if not got["wall"] or not got["cpu"]:
             raise Missing("kiln bench timed nothing")
-        self.runs = max(3, min(1000, round(seconds / max(got["wall"], self.least))))
+        self.runs = max(1, min(1000, round(seconds / max(got["wall"], self.least))))
         return got
 
 

@@ -175,10 +175,11 @@ class RealSides(Case):
         conv = {"n": 2, "c": 3, "k": 4, "size": 8, "kernel": 3, "stride": 1, "groups": 1}
         for side in (bp.sides.kiln_net(bench, "lenet", 2, False), bp.sides.kiln_gemm(bench, 16),
                      bp.sides.kiln_conv(bench, {**conv, "pass": "both"})):
-            got = side.measure(0.05)
+            self.assertEqual(side.runs, 1)
+            got = side.measure(1.0)
             self.assertGreater(got["cpu"], 0)
             self.assertGreater(got["wall"], 0)
-            self.assertGreaterEqual(side.runs, 3)
+            self.assertGreater(side.runs, 1)  # as many as fill a second
         with self.assertRaisesRegex(bp.Missing, "nonet"):
             bp.sides.kiln_net(bench, "nonet", 2, True).measure(0)
 
