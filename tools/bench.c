@@ -169,8 +169,8 @@ static int bench_one(void *user, const char *model, int64_t batch, bool training
         }
     }
     b->first = false;
-    b->last = r;
     bench_row_free(&r);
+    b->last = r;
     return code;
 }
 

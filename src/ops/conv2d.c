@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "ops/conv2d_depthwise.h"
+#include "ops/conv2d_group.h"
 
 #include <stddef.h>
 
@@ -18,6 +19,7 @@ const kl__variant kl__conv_variants[] = {
      .emit = kl__conv_wino_emit},
     {.name = "dw",
      .fits = kl__conv_dw_fits,
+     .needs = "a CPU with vectors; groups of at most 8 channels, one result for each channel",
      .layouts = kl__conv_dw_layouts,
      .wide_halo = true,
      .epilogue = kl__conv_dw_epilogue,
@@ -25,12 +27,21 @@ const kl__variant kl__conv_variants[] = {
      .emit = kl__conv_dw_emit},
     {.name = "solo",
      .fits = kl__conv_solo_fits,
+     .needs = "a CPU with vectors; groups, where there are any, of whole blocks of channels",
      .layouts = kl__conv_solo_layouts,
      .wide_halo = true,
      .epilogue = kl__conv_solo_epilogue,
      .configs = kl__conv_solo_configs,
      .scratch_bytes = kl__conv_solo_scratch,
      .emit = kl__conv_solo_emit},
+    {.name = "group",
+     .fits = kl__conv_group_fits,
+     .needs = "a CPU with vectors, and groups",
+     .layouts = kl__conv_dw_layouts,
+     .wide_halo = true,
+     .epilogue = kl__conv_dw_epilogue,
+     .scratch_bytes = kl__conv_group_scratch,
+     .emit = kl__conv_group_emit},
     {.name = "ref", .emit = kl__conv_ref_emit},
     {.name = NULL},
 };

@@ -58,7 +58,8 @@ static void note(const char *op, const char *variant)
 
 static bool has_vectors(const char *variant)
 {
-    return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4) || !strcmp(variant, "dw");
+    return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4) ||
+           !strcmp(variant, "dw") || !strcmp(variant, "group");
 }
 
 static bool no_fp64(void)
@@ -309,7 +310,6 @@ static void run_variant(const rig_case *c, const char *variant, int w)
         free(raw[0][k]);
         free(raw[1][k]);
     }
-    note(c->op->name, variant);
     kl__plan_destroy(p);
     kl__mem_release(step);
     for (int i = 0; i < c->n_in; i++) {
@@ -319,15 +319,20 @@ static void run_variant(const rig_case *c, const char *variant, int w)
     }
 }
 
-static bool variant_fits(const rig_case *c, const kl__variant *v, int w)
+/** Which of the first 32 parameter sets fit, as bits. */
+static uint32_t sets_that_fit(const rig_case *c, const kl__variant *v, int w)
 {
     kl_node *x[MAX_IO];
     kl_graph *g = case_graph(c, x);
     if (kl_graph_check(g) != KL_OK)
         fail_msg("%s: %s", c->name, kl_last_error());
-    bool fits = !v->fits || v->fits(kl_graph_find(g, "op")->by, kl__ctx_caps(context(w)));
+    const kl__apply *a = kl_graph_find(g, "op")->by;
+    uint32_t bits = 0;
+    for (int k = 0; k < 32; k++)
+        if (!kl__unfit(a, kl__ctx_caps(context(w)), &(kl__candidate){v, k}))
+            bits |= 1u << k;
     kl_graph_destroy(g);
-    return fits;
+    return bits;
 }
 
 void rig_run(const rig_case *c)
@@ -347,10 +352,15 @@ void rig_run(const rig_case *c)
             (!c->only && !strcmp(v->name, "wino") && v->pays))
             continue;
         for (int w = 0; w < (has_vectors(v->name) ? n_widths : 1); w++) {
-            if (!variant_fits(c, v, w))
-                continue;
-            run_variant(c, v->name, w);
-            n_ran++;
+            uint32_t bits = sets_that_fit(c, v, w);
+            for (int k = 0; k < (w ? 1 : 32); k++) { /* one width tells a set from another */
+                char name[KL__CANDIDATE_NAME];
+                if (!(bits >> k & 1))
+                    continue;
+                run_variant(c, kl__candidate_name(&(kl__candidate){v, k}, name), w);
+                note(c->op->name, v->name);
+                n_ran++;
+            }
         }
     }
     if (!n_ran)
