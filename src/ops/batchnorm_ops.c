@@ -8,7 +8,7 @@
 enum {
     CHUNK = 1024, /* floats summed at once, of L1; plain storage */
     PIECE = 256,  /* the same in vectors, blocked storage */
-    WORTH = 8192, /* vectors of a part, not fewer: less is sooner added than launched */
+    WORTH = 2048, /* vectors of a part, not fewer: less is sooner added than launched */
     MOST = 32     /* items, parts of all blocks */
 };
 
