@@ -121,7 +121,7 @@ static bool blocking_of(const kl__conv *c, const kl__caps *caps, int config, blo
     side s = side_of(c);
     int v = caps->vector, tiles = config == 1 ? 16 : config == 2 ? 64 : 32;
     *b = (blocking){.cb = (int)up(s.channels / c->G, v), .kg = (int)up(s.filters / c->G, v)};
-    b->kb = kl__conv_tile_blocks(b->kg);
+    b->kb = kl__wino_tile_blocks(b->kg);
     b->px = v == 16 ? 8 : b->kb == 3 ? 4 : b->kb == 2 ? 6 : 8;
     b->tiles = tiles_of(c, s.made);
     blocking fly = *b;

@@ -366,8 +366,9 @@ static void run_reorders(int only)
                               {KL__NCHWC, v, {0}},
                               {KL__NCHWC, v, {1, 2, 0, 3}},
                               {KL__NCHWC, 1, {2, 1, 1, 0}},
-                              {KL__OIHWC, v, {0}}};
-    static const int64_t shapes[][4] = {{1, 9, 3, 5}, {2, 3, 1, 1}};
+                              {KL__OIHWC, v, {0}},
+                              {KL__OIHWCT, v, {0}}};
+    static const int64_t shapes[][4] = {{1, 9, 3, 5}, {2, 3, 1, 1}, {4, 9, 3, 1}};
     for (size_t s = 0; s < COUNT(shapes); s++)
         for (size_t to = 0; to < COUNT(all); to++)
             run_forms(from_reorder, &(reorder_case){all[only], all[to],
