@@ -206,6 +206,12 @@ static const op_case op_cases[] = {
      4,
      {D1(640), D1(10), D2(3, 4), D1(1)},
      {KL_F32, KL_U8, KL_F32, KL_F32}},
+    {"grad_norm_parts",
+     &kl__op_grad_norm,
+     &(kl__grad_norm){1.5f},
+     4,
+     {D1(65600), D1(1025), D2(3, 4), D1(1)},
+     {KL_F32, KL_U8, KL_F32, KL_F32}},
 };
 
 static kl_graph *from_op(const void *what)
