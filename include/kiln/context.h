@@ -33,8 +33,8 @@ enum {
     KL_CTX_DEBUG_BUFFERS = 2, /* a buffer per tensor, NaN poison, guard bands checked (slower) */
     KL_CTX_PROFILE = 4,       /* queues with profiling: per-op times for `kiln bench` */
     KL_CTX_BARE_BUFFERS = 8,  /* a buffer per tensor of just its size, for memory checkers */
-    /* sums of products in their plain order of factors only: no Winograd convolution, whose rounding
-     * errors are a few times larger (f32 either way; slower) */
+    /* sums of products of plain factors only: no Winograd convolution, whose rounding errors are a
+     * few times larger (f32 either way; slower) */
     KL_CTX_EXACT = 16,
     /* kernels by rule alone: what was measured on this device is not looked at, nothing measured */
     KL_CTX_NO_TUNE = 32
