@@ -11,6 +11,7 @@ const kl__variant kl__conv_variants[] = {
     {.name = "wino",
      .fits = kl__conv_wino_fits,
      .pays = kl__conv_wino_pays,
+     .needs = "a CPU with vectors, kernels of 3x3 or 5x5, stride 1, no dilation, no --exact",
      .layouts = kl__conv_wino_layouts,
      .wide_halo = true,
      .epilogue = kl__conv_wino_epilogue,
