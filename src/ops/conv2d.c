@@ -2,6 +2,7 @@
 #include "ops/conv2d.h"
 
 #include "base/mem.h"
+#include "ops/conv2d_coop.h"
 
 #include <stddef.h>
 
@@ -11,6 +12,13 @@ const kl__variant kl__conv_variants[] = {
      .layouts = kl__conv_solo_layouts,
      .scratch_bytes = kl__conv_solo_scratch,
      .emit = kl__conv_solo_emit},
+    {.name = "coop",
+     .fits = kl__conv_coop_fits,
+     .layouts = kl__conv_coop_layouts,
+     .epilogue = kl__conv_coop_epilogue,
+     .configs = kl__conv_coop_configs,
+     .scratch_bytes = kl__conv_coop_scratch,
+     .emit = kl__conv_coop_emit},
     {.name = "ref", .emit = kl__conv_ref_emit},
     {.name = NULL},
 };

@@ -195,6 +195,7 @@ static void solo_follows_width_and_the_override(void **state)
     } c[] = {
         {"0:0", NULL, true, 16}, {"1:0", NULL, false, 1}, {"3:0", NULL, false, 1},
         {"1:0", "8", true, 8},   {"0:0", "4", true, 4},
+        {"0:0", "1", false, 1},
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         if (c[i].vector)

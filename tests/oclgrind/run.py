@@ -22,6 +22,8 @@ WIDTHS = {
     '8': ['conv_same', 'conv_stride', 'conv_first', 'conv_groups', 'matmul', 'matmul_tatb', 'dense',
           'maxpool', 'avgpool', 'maxpool_c', 'avgpool_c', 'batchnorm', 'batchnorm_cols',
           'softmax_cols', 'xent', 'dropout', 'sum_mixed', 'reorder0', 'reorder1', 'unary', 'adam'],
+    # a device that runs work-groups in step
+    '1': ['conv_same', 'conv_stride', 'conv_groups', 'conv_depthwise', 'conv_transpose'],
 }
 
 # Oclgrind's check of uninitialised memory dies of a shuffle that gives fewer lanes than it takes

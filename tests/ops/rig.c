@@ -14,9 +14,9 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { N_WIDTHS = 3, MAX_IO = 10 };
-static const char *const widths[N_WIDTHS] = {NULL, "8", "4"};
-static kl_ctx *contexts[N_WIDTHS];
+enum { N_WIDTHS = 3, AS_GPU = N_WIDTHS, MAX_IO = 10 };
+static const char *const widths[] = {NULL, "8", "4", "1"};
+static kl_ctx *contexts[N_WIDTHS + 1];
 static struct {
     char op[48], variant[32];
     int n;
@@ -61,6 +61,12 @@ static bool has_vectors(const char *variant)
     return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4);
 }
 
+/** Variants for devices without vectors: where there are some, such a device is played. */
+static bool wants_gpu(const char *variant)
+{
+    return !strncmp(variant, "coop", 4);
+}
+
 static bool no_fp64(void)
 {
     if (kl__ctx_caps(context(0))->fp64)
@@ -89,8 +95,8 @@ int rig_ran(const char *op, const char *variant)
 /* ---- data ------------------------------------------------------------------------------------ */
 typedef struct field {
     size_t n, bytes;
-    void *raw;    /* in its dtype */
-    double *v;    /* what raw holds */
+    void *raw; /* in its dtype */
+    double *v; /* what raw holds */
 } field;
 
 static void *need(void *p)
@@ -340,8 +346,10 @@ void rig_run(const rig_case *c)
     for (; v && v->name; v++) {
         if (c->only && strcmp(c->only, v->name) != 0)
             continue;
-        for (int w = 0; w < (has_vectors(v->name) ? n_widths : 1); w++) {
-            if (!variant_fits(c, v, w))
+        for (int w = 0; w <= AS_GPU; w++) {
+            bool wanted = w == AS_GPU ? wants_gpu(v->name) && at_home()
+                                      : w == 0 || (has_vectors(v->name) && w < n_widths);
+            if (!wanted || !variant_fits(c, v, w))
                 continue;
             run_variant(c, v->name, w);
             n_ran++;
