@@ -1,15 +1,18 @@
-/* Batch normalisation for any device, T in float or double: statistics and backward sums by one
- * group per channel (two passes over the channel, tree sums), application by one item per element.
- * Memory-bound: statistics read x twice (the second time from cache where a channel fits),
- * application reads x and writes y. */
+/* Statistics of batch normalisation and the sums of its gradient for any device, T in float or
+ * double: one group per channel (two passes over the channel, tree sums). Application and dx are
+ * element-wise. Memory-bound: statistics read x twice, the second time from cache where a channel
+ * fits. */
 #include "norm_vec.cl"
 
 /* Element j of channel c: j counts over N and HW. */
 #define AT(j) (((size_t)((j) / HW) * C + c) * HW + (j) % HW)
 
-kernel void bn_stats_ref(global const T *x, ulong x_at, global T *mean, ulong mean_at,
-                         global T *var, ulong var_at, global T *kept, ulong kept_at, int N, int C,
-                         int HW, int biased)
+/* mean, 1 / sqrt(var + eps), the variance to keep, and weight / sqrt(var + eps) (has: there is a
+ * weight). Without samples all are zero. */
+kernel void bn_stats_ref(global const T *x, ulong x_at, global const T *w, ulong w_at,
+                         global T *mean, ulong mean_at, global T *inv, ulong inv_at, global T *kept,
+                         ulong kept_at, global T *scale, ulong scale_at, int N, int C, int HW,
+                         float eps, int biased, int has)
 {
     local T s[LS];
     const int c = (int)get_group_id(0), i = (int)get_local_id(0), count = N * HW;
@@ -26,31 +29,21 @@ kernel void bn_stats_ref(global const T *x, ulong x_at, global T *mean, ulong me
     dev = group_sum(dev, s) / n; /* what rounding left in the mean */
     const T m2 = group_sum(sq, s) - dev * dev * n;
     if (i == 0) {
+        const T r = count > 0 ? (T)1 / sqrt(m2 / n + (T)eps) : (T)0;
         mean[mean_at + c] = mu + dev;
-        var[var_at + c] = m2 / n;
+        inv[inv_at + c] = r;
+        scale[scale_at + c] = has ? w[w_at + c] * r : r;
         kept[kept_at + c] = m2 / (biased || count < 2 ? n : n - (T)1);
     }
 }
 
-/* y = (x - mean) / sqrt(var + eps) w + b; has: 1 w, 2 b. */
-kernel void bn_apply_ref(global const T *x, ulong x_at, global const T *mean, ulong mean_at,
-                         global const T *var, ulong var_at, global const T *w, ulong w_at,
-                         global const T *b, ulong b_at, global T *y, ulong y_at, int count, int C,
-                         int HW, float eps, int has)
-{
-    const size_t i = get_global_id(0);
-    if (i >= (size_t)count)
-        return;
-    const size_t c = i / HW % C;
-    const T a = (has & 1 ? w[w_at + c] : (T)1) / sqrt(var[var_at + c] + (T)eps);
-    y[y_at + i] = fma(x[x_at + i] - mean[mean_at + c], a, has & 2 ? b[b_at + c] : (T)0);
-}
-
-/* dw = sum of dy (x - mean) / sqrt(var + eps), db = sum of dy. */
-kernel void bn_bwd_sums_ref(global const T *x, ulong x_at, global const T *dy, ulong dy_at,
-                            global const T *mean, ulong mean_at, global const T *var, ulong var_at,
-                            global T *dw, ulong dw_at, global T *db, ulong db_at, int N, int C,
-                            int HW, float eps)
+/* dw = sum of dy (x - mean) inv, db = sum of dy; and what dx = scale dy + slope (x - mean) + offset
+ * wants: slope = -scale inv dw / n, offset = -scale db / n. */
+kernel void bn_bwd_stats_ref(global const T *x, ulong x_at, global const T *dy, ulong dy_at,
+                             global const T *mean, ulong mean_at, global const T *inv, ulong inv_at,
+                             global const T *scale, ulong scale_at, global T *dw, ulong dw_at,
+                             global T *db, ulong db_at, global T *slope, ulong slope_at,
+                             global T *offset, ulong offset_at, int N, int C, int HW)
 {
     local T s[LS];
     const int c = (int)get_group_id(0), i = (int)get_local_id(0), count = N * HW;
@@ -66,26 +59,10 @@ kernel void bn_bwd_sums_ref(global const T *x, ulong x_at, global const T *dy, u
     s1 = group_sum(s1, s);
     s2 = group_sum(s2, s);
     if (i == 0) {
-        dw[dw_at + c] = s2 / sqrt(var[var_at + c] + (T)eps);
+        const T r = inv[inv_at + c], k = -scale[scale_at + c] / (T)max(count, 1);
+        dw[dw_at + c] = s2 * r;
         db[db_at + c] = s1;
+        slope[slope_at + c] = k * r * (s2 * r);
+        offset[offset_at + c] = k * s1;
     }
-}
-
-/* dx = w / sqrt(var + eps) (dy - db / n - xhat dw / n); frozen statistics: the first factor times
- * dy. */
-kernel void bn_bwd_ref(global const T *x, ulong x_at, global const T *dy, ulong dy_at,
-                       global const T *mean, ulong mean_at, global const T *var, ulong var_at,
-                       global const T *w, ulong w_at, global const T *dw, ulong dw_at,
-                       global const T *db, ulong db_at, global T *dx, ulong dx_at, int count, int C,
-                       int HW, int n, float eps, int has, int frozen)
-{
-    const size_t i = get_global_id(0);
-    if (i >= (size_t)count)
-        return;
-    const size_t c = i / HW % C;
-    const T r = (T)1 / sqrt(var[var_at + c] + (T)eps), k = (has & 1 ? w[w_at + c] : (T)1) * r;
-    T d = dy[dy_at + i];
-    if (!frozen)
-        d -= fma((x[x_at + i] - mean[mean_at + c]) * r, dw[dw_at + c], db[db_at + c]) / (T)n;
-    dx[dx_at + i] = k * d;
 }

@@ -1,7 +1,7 @@
-/* Batch normalisation for CPU-like devices: one work-item per group, plain [N,C,HW] rows taken in
- * vectors along HW (rows) or, for [N,C], along C (cols). Statistics go once over memory: chunks of
- * rows that fit a core's L1 are summed in two passes (the second one from L1) and joined by Chan's
- * formula in fixed order. Bound: memory bandwidth. */
+/* Statistics of batch normalisation for CPU-like devices: one work-item per group, plain [N,C,HW]
+ * rows taken in vectors along HW (rows) or, for [N,C], along C (cols). They go once over memory:
+ * chunks of rows that fit a core's L1 are summed in two passes (the second one from L1) and joined
+ * by Chan's formula in fixed order. Bound: memory bandwidth. */
 #include "norm_vec.cl"
 
 float row_sum(global const float *p, int n, float acc)
@@ -48,10 +48,15 @@ float2 row_moments(global const float *p, int n, float mean, float2 acc)
     return acc;
 }
 
+/* Outputs: batchnorm.cl. */
+#define STATS_PARAMS                                                                               \
+    global const float *x, ulong x_at, global const float *w, ulong w_at, global float *mean,      \
+        ulong mean_at, global float *inv, ulong inv_at, global float *kept, ulong kept_at,         \
+        global float *scale, ulong scale_at
+
 /* chunk: rows taken together. */
-kernel void bn_stats_rows(global const float *x, ulong x_at, global float *mean, ulong mean_at,
-                          global float *var, ulong var_at, global float *kept, ulong kept_at, int N,
-                          int C, int HW, int chunk, int biased)
+kernel void bn_stats_rows(STATS_PARAMS, int N, int C, int HW, int chunk, float eps, int biased,
+                          int has)
 {
     const int c = (int)get_global_id(0);
     const size_t stride = (size_t)C * HW;
@@ -76,15 +81,14 @@ kernel void bn_stats_rows(global const float *x, ulong x_at, global float *mean,
         m2 += fma(d * d, seen * f, fma(-left, q.x, q.y));
         seen += count;
     }
-    const float n = fmax(seen, (float)1);
+    const float n = fmax(seen, (float)1), r = seen > 0 ? 1 / sqrt(m2 / n + eps) : 0;
     mean[mean_at + c] = shift + mu;
-    var[var_at + c] = m2 / n;
+    inv[inv_at + c] = r;
+    scale[scale_at + c] = has ? w[w_at + c] * r : r;
     kept[kept_at + c] = m2 / (biased || n < 2 ? n : n - 1);
 }
 
-kernel void bn_stats_cols(global const float *x, ulong x_at, global float *mean, ulong mean_at,
-                          global float *var, ulong var_at, global float *kept, ulong kept_at, int N,
-                          int C, int chunk, int biased)
+kernel void bn_stats_cols(STATS_PARAMS, int N, int C, int chunk, float eps, int biased, int has)
 {
     const int c = (int)get_global_id(0) * VN, lanes = min(VN, C - c);
     VF shift = (VF)0, mu = (VF)0, m2 = (VF)0;
@@ -110,59 +114,10 @@ kernel void bn_stats_cols(global const float *x, ulong x_at, global float *mean,
         seen += count;
     }
     const float n = fmax(seen, (float)1);
-    const VF v = m2 / n, k = m2 / (biased || n < 2 ? n : n - 1);
+    const VF k = m2 / (biased || n < 2 ? n : n - 1);
+    const VF r = seen > 0 ? (VF)1 / sqrt(m2 / n + (VF)eps) : (VF)0;
     vstore_tail(shift + mu, mean + mean_at + c, lanes);
-    vstore_tail(v, var + var_at + c, lanes);
+    vstore_tail(r, inv + inv_at + c, lanes);
+    vstore_tail(has ? VLDN(w + w_at + c, lanes, 0) * r : r, scale + scale_at + c, lanes);
     vstore_tail(k, kept + kept_at + c, lanes);
-}
-
-/* y = (x - mean) / sqrt(var + eps) w + b; has: 1 w, 2 b. Item (c, k): rows k span .. of channel c.
- */
-kernel void bn_apply_rows(global const float *x, ulong x_at, global const float *mean,
-                          ulong mean_at, global const float *var, ulong var_at,
-                          global const float *w, ulong w_at, global const float *b, ulong b_at,
-                          global float *y, ulong y_at, int N, int C, int HW, int span, float eps,
-                          int has)
-{
-    const int c = (int)get_global_id(0), n0 = (int)get_global_id(1) * span, n1 = min(N, n0 + span);
-    const float a = (has & 1 ? w[w_at + c] : 1) / sqrt(var[var_at + c] + eps);
-    const float mu = mean[mean_at + c], shift = has & 2 ? b[b_at + c] : 0;
-    for (int n = n0; n < n1; n++) {
-        const size_t at = ((size_t)n * C + c) * HW;
-        global const float *p = x + x_at + at;
-        global float *q = y + y_at + at;
-        int j = 0;
-        for (; j + 2 * VN <= HW; j += 2 * VN) {
-            const VF v0 = fma(VLD(p + j) - mu, (VF)a, (VF)shift);
-            const VF v1 = fma(VLD(p + j + VN) - mu, (VF)a, (VF)shift);
-            VST(v0, q + j);
-            VST(v1, q + j + VN);
-        }
-        for (; j + VN <= HW; j += VN)
-            VST(fma(VLD(p + j) - mu, (VF)a, (VF)shift), q + j);
-        for (; j < HW; j++)
-            q[j] = fma(p[j] - mu, a, shift);
-    }
-}
-
-kernel void bn_apply_cols(global const float *x, ulong x_at, global const float *mean,
-                          ulong mean_at, global const float *var, ulong var_at,
-                          global const float *w, ulong w_at, global const float *b, ulong b_at,
-                          global float *y, ulong y_at, int N, int C, int span, float eps, int has)
-{
-    const int c = (int)get_global_id(0) * VN, lanes = min(VN, C - c);
-    const int n0 = (int)get_global_id(1) * span, n1 = min(N, n0 + span);
-    const VF one = (VF)1, zero = (VF)0;
-    const VF a = (has & 1 ? VLDN(w + w_at + c, lanes, 0) : one) /
-                 sqrt(VLDN(var + var_at + c, lanes, 1) + eps);
-    const VF mu = VLDN(mean + mean_at + c, lanes, 0),
-             shift = has & 2 ? VLDN(b + b_at + c, lanes, 0) : zero;
-    for (int n = n0; n < n1; n++) {
-        const size_t at = (size_t)n * C + c;
-        const VF v = fma(VLDN(x + x_at + at, lanes, 0) - mu, a, shift);
-        if (lanes == VN)
-            VST(v, y + y_at + at);
-        else
-            vstore_tail(v, y + y_at + at, lanes);
-    }
 }

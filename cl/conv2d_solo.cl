@@ -1,90 +1,106 @@
 /* Direct convolution for CPU-like devices: forward, and backward data as a convolution of dy. One
  * work-item per work-group. Bound: FMA throughput (KB x PX accumulators in registers; each weight
- * vector serves PX pixels, each value of x KB vectors). The partial sums of a block of input
- * channels go through y, which is L1-resident, so that the weights in use fit L1. x carries its
- * padding as halo: no bounds checks. */
-#ifndef V
-#define V 4 /* lanes of a vector, channels of a block */
-#endif
-#ifndef XB
-#define XB V /* channels of a block of x: V, or 1 for the few channels of a first layer */
-#endif
-#ifndef KB
-#define KB 2 /* blocks of output channels per work-item */
-#endif
-#ifndef PX
-#define PX 4 /* pixels of the register tile */
-#endif
-#ifndef PT
-#define PT 0 /* pixels of the last tile of a row; 0: PX divides the row */
-#endif
-#ifndef SW
-#define SW 1 /* step in x from output pixel to output pixel */
-#endif
-#ifndef CU
-#define CU 4 /* channels per unrolled round; divides V */
-#endif
-#define KL_CAT_(a, b) a##b
-#define KL_CAT(a, b) KL_CAT_(a, b)
-#define VF KL_CAT(float, V)
+ * vector serves PX pixels, each value of x KB vectors). A work-item owns KB blocks of output
+ * channels of a strip of rows. It adds up CT blocks of input channels at a time, whose weights fit
+ * L1; partial sums go through y. x carries its padding as halo: no bounds checks; y's own halo is
+ * written here. */
+#include "epilogue.cl"
 
-#define P PX
-#define TILE conv2d_tile_main
 #include "conv2d_tile.cl"
-#if PT
-#define P PT
-#define TILE conv2d_tile_last
-#include "conv2d_tile.cl"
-#endif
 
-/* x [N, XC blocks, XH, XW, XB]; w [YC, CB, KH, KW, V, V]; y [N, YC blocks, YH, YW, V], this launch
- * writes the pixels (oy + r osh, ox + q osw), r < OH, q < OW; output r, q reads x at row iy + r SH
- * + j xh, column ix + q SW + i xw for tap (kh + j qh, kw + i qw), j < nh, i < nw. CI channels are
- * added up, in CB blocks per group; KG blocks of y per group. Global: YC / KB, ceil(OH / RB), N.
- * HT: rows of taps whose weights share the L1. */
-kernel void conv2d_solo(global const float *x, ulong x0, global const float *w, ulong w0,
-                        global const float *b, ulong b0, global float *y, ulong y0, int has_bias,
-                        int CI, int CB, int XC, int XH, int XW, int OC, int KG, int YC, int YH,
-                        int YW, int OH, int OW, int oy, int ox, int osh, int osw, int iy, int ix,
-                        int SH, int xh, int xw, int KH, int KW, int kh, int kw, int qh, int qw,
-                        int nh, int nw, int RB, int HT)
+/* Zeros around the rows of y that a strip owns: rows `from` to `to` of the storage, columns outside
+ * `left` .. `right`; rows outside `top` .. `bottom` whole. */
+static void zero_halo(global T *y, int from, int to, int cols, int top, int bottom, int left,
+                      int right)
 {
-    int k0 = get_global_id(0) * KB, r0 = get_global_id(1) * RB, n = get_global_id(2);
-    int r1 = min(r0 + RB, OH), group = k0 / KG;
-    int wtap = V * V, wblock = KH * KW * wtap, yblock = YH * YW * V, xrow = XW * XB;
-    VF start[KB];
-#pragma unroll
-    for (int k = 0; k < KB; k++) {
-        float lane[V];
-        for (int l = 0; l < V; l++) {
-            int o = (k0 + k) * V + l;
-            lane[l] = has_bias && o < OC ? b[b0 + o] : 0;
-        }
-        start[k] = KL_CAT(vload, V)(0, lane);
+    for (int h = from; h < to; h++) {
+        bool whole = h < top || h >= bottom;
+        for (int w = 0; w < (whole ? cols : left); w++)
+            *(global V *)(y + (h * cols + w) * VN) = (V)(0);
+        for (int w = whole ? cols : right; w < cols; w++)
+            *(global V *)(y + (h * cols + w) * VN) = (V)(0);
     }
-    x += x0 + ((ulong)n * XC + (ulong)group * (XB == 1 ? CI : CB)) * XH * xrow + (long)iy * xrow +
+}
+
+/* x [N, XC blocks, XH, XW, XB]; w: pieces [KH, KW, VN of x, VN of y], wk apart from one block of y to
+ * the next, wblock from one of x, wgroup from group to group; y [N, YC blocks, top + H + bottom, left
+ * + W + right, VN]. This launch makes the cells (oy + r osh, ox + q osw) of y, r < OH, q < OW;
+ * output r, q reads x at row iy + r SH + j xh, column ix + q SW + i xw for tap (kh + j qh, kw + i
+ * qw), j < nh, i < nw. CI channels are added up, in CB blocks per group; KG blocks of y per group.
+ * flat: pixels of planes without a halo, in "rows" of OW of the H x W pixels.
+ * Global: neighbours among the blocks of y (KB each), strips of RB rows x N, the others. HT: rows of
+ * taps whose weights share L1. halo: this launch writes y's halo too. */
+kernel void conv2d_solo(global const T *x, ulong x0, global const T *w, ulong w0, global const T *b,
+                        ulong b0, global T *y, ulong y0, int has_bias, int CI, int CB, int XC,
+                        int XH, int XW, int OC, int KG, int YC, int wk, int wblock, int wgroup,
+                        int H, int W, int top, int left, int bottom, int right, int OH, int OW,
+                        int oy, int ox, int osh, int osw, int iy, int ix, int SH, int xh, int xw,
+                        int KW, int kh, int kw, int qh, int qw, int nh, int nw, int RB, int HT,
+                        int CT, int flat, int halo EPI_PARAMS)
+{
+    int strips = (OH + RB - 1) / RB, n = get_global_id(1) / strips;
+    int r0 = get_global_id(1) % strips * RB, r1 = min(r0 + RB, OH);
+    int k0 = (get_global_id(2) * get_global_size(0) + get_global_id(0)) * KB, group = k0 / KG;
+    int wtap = VN * VN;
+    int yrow = (flat ? 1 : left + W + right) * VN, yblock = (top + H + bottom) * (left + W + right) * VN;
+    int xrow = (flat ? 1 : XW) * XB, plane = XH * XW * XB, blocks = XB == 1 ? 1 : CB;
+    V start[KB];
+#pragma unroll
+    for (int k = 0; k < KB; k++)
+        start[k] = has_bias ? vec_part(b + b0 + (k0 + k) * VN, OC - (k0 + k) * VN) : (V)(0);
+    x += x0 + ((ulong)n * XC + (ulong)group * (XB == 1 ? CI : CB)) * plane + (long)iy * xrow +
          (long)ix * XB;
-    w += w0 + (ulong)k0 * CB * wblock + (kh * KW + kw) * wtap;
-    y += y0 + ((ulong)n * YC + k0) * yblock + ((long)oy * YW + ox) * V;
-    int blocks = XB == 1 ? 1 : CB, wk = CB * wblock;
-    for (int c = 0; c < blocks; c++) {
-        int nc = XB == 1 ? CI : min(V, (CI - c * V + CU - 1) / CU * CU);
+    w += w0 + (ulong)group * wgroup + (ulong)(k0 - group * KG) * wk + (kh * KW + kw) * wtap;
+    y += y0 + ((ulong)n * YC + k0) * yblock;
+    if (halo)
+        for (int k = 0; k < KB; k++)
+            zero_halo(y + k * yblock, r0 ? top + r0 * osh : 0,
+                      r1 < OH ? top + r1 * osh : top + H + bottom, left + W + right, top, top + H,
+                      left, left + W);
+    y += (oy + top) * yrow + (ox + left) * VN;
+    for (int c = 0; c < blocks; c += CT) {
+        int nc = XB == 1 ? CI : min(CT * VN, CI - c * VN);
         for (int j = 0; j == 0 || j < nh; j += HT) {
-            int ht = min(HT, nh - j), first = c == 0 && j == 0;
-            global const float *wc = w + (long)c * wblock + j * qh * KW * wtap;
+            int ht = min(HT, nh - j), first = c == 0 && j == 0,
+                last = c + CT >= blocks && j + HT >= nh;
+            global const T *wc = w + (long)c * wblock + j * qh * KW * wtap;
             for (int r = r0; r < r1; r++) {
-                global const float *xr = x + (long)c * XH * xrow + (long)(r * SH + j * xh) * xrow;
-                global float *yr = y + (long)r * osh * YW * V;
-                int q = 0;
-                for (; q + PX <= OW; q += PX)
-                    conv2d_tile_main(xr + q * SW * XB, wc, yr + q * osw * V, start, first, nc,
-                                     XH * xrow, ht, nw, xh * xrow, xw * XB, qh * KW * wtap,
-                                     qw * wtap, wk, yblock, osw * V);
-#if PT
-                conv2d_tile_last(xr + q * SW * XB, wc, yr + q * osw * V, start, first, nc,
-                                 XH * xrow, ht, nw, xh * xrow, xw * XB, qh * KW * wtap, qw * wtap,
-                                 wk, yblock, osw * V);
-#endif
+                global const T *xr = x + (long)c * plane + (long)(r * SH + j * xh) * xrow;
+                int h = oy + r * osh, cols = flat ? min(OW, H * W - h) : OW;
+                for (int q = 0; q < cols; q += PX) {
+                    /* the last tile of a row may begin before its first pixel that is still to do */
+                    int q0 = min(q, cols - PX), from = q - q0;
+                    global T *yt = y + (long)r * osh * yrow + q0 * osw * VN;
+                    V acc[KB][PX];
+#pragma unroll
+                    for (int k = 0; k < KB; k++)
+#pragma unroll
+                        for (int p = 0; p < PX; p++)
+                            acc[k][p] = first
+                                            ? start[k]
+                                            : *(global const V *)(yt + k * yblock + p * osw * VN);
+                    tile_add(acc, xr + q0 * SW * XB, wc, nc, plane, wblock, ht, nw, xh * xrow,
+                             xw * XB, qh * KW * wtap, qw * wtap, wk);
+#pragma unroll
+                    for (int k = 0; k < KB; k++) {
+                        global T *yk = yt + k * yblock;
+                        if (last) {
+                            EPI_ROW(n, k0 + k, flat ? 0 : h)
+                            int col = flat ? h + q0 : ox + q0 * osw;
+#pragma unroll
+                            for (int p = 0; p < PX; p++)
+                                if (p >= from) {
+                                    EPI(value, acc[k][p], col + p * osw)
+                                    *(global V *)(yk + p * osw * VN) = value;
+                                }
+                        } else {
+#pragma unroll
+                            for (int p = 0; p < PX; p++)
+                                if (p >= from)
+                                    *(global V *)(yk + p * osw * VN) = acc[k][p];
+                        }
+                    }
+                }
             }
         }
     }

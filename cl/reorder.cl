@@ -10,8 +10,12 @@
 #define VF KL_CAT(float, V)
 #define LOAD KL_CAT(vload, V)
 #define STORE KL_CAT(vstore, V)
+#define KL_TRANSPOSE_N V
+#define KL_TRANSPOSE_V VF
+#include "vec_transpose.cl"
 
-/* Position of logical (a, b, h, w) in a layout: kind 0 plain, 1 NCHWc, 2 OIHWc (tensor.h). */
+/* Position of logical (a, b, h, w) in a layout: kind 0 plain, 1 NCHWc, 2 OIHWc, 3 OIHWct
+ * (tensor.h). */
 static ulong position(int kind, int block, int4 halo, int B, int H, int W, int a, int b, int h,
                       int w)
 {
@@ -24,9 +28,10 @@ static ulong position(int kind, int block, int4 halo, int B, int H, int W, int a
                 halo.y + w) *
                    block +
                b % block;
-    return (((((ulong)(a / block) * blocks + b / block) * H + h) * W + w) * block + b % block) *
+    int i = kind == 3 ? a : b, o = kind == 3 ? b : a;
+    return (((((ulong)(a / block) * blocks + b / block) * H + h) * W + w) * block + i % block) *
                block +
-           a % block;
+           o % block;
 }
 
 /* One work-item per element of the result's storage, any layout to any other; n elements. */
@@ -51,8 +56,8 @@ kernel void reorder_ref(global const T *x, ulong x0, global T *y, ulong y0, int 
         b += r % blocks * yblock, a = r / blocks;
     } else {
         int blocks = (B + yblock - 1) / yblock;
-        a = r % yblock, r /= yblock;
-        b = r % yblock, r /= yblock;
+        int o = r % yblock, i_ = r / yblock % yblock;
+        a = ykind == 3 ? i_ : o, b = ykind == 3 ? o : i_, r /= yblock * yblock;
         w = r % W, r /= W;
         h = r % H, r /= H;
         b += r % blocks * yblock, a += r / blocks * yblock;
@@ -62,39 +67,6 @@ kernel void reorder_ref(global const T *x, ulong x0, global T *y, ulong y0, int 
                                      a, b, h, w)]
                    : (T)0;
 }
-
-#if V == 16
-#define LO(a, b)                                                                                   \
-    (VF)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, \
-         b.s7)
-#define HI(a, b)                                                                                   \
-    (VF)(a.s8, b.s8, a.s9, b.s9, a.sa, b.sa, a.sb, b.sb, a.sc, b.sc, a.sd, b.sd, a.se, b.se, a.sf, \
-         b.sf)
-#elif V == 8
-#define LO(a, b) (VF)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3)
-#define HI(a, b) (VF)(a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
-#else
-#define LO(a, b) (VF)(a.s0, b.s0, a.s1, b.s1)
-#define HI(a, b) (VF)(a.s2, b.s2, a.s3, b.s3)
-#endif
-
-/* One round: the index (row bits, lane bits) rotates left by one; after log2 V rounds r is
- * transposed. */
-#define ROUND(r, t)                                                                                \
-    _Pragma("unroll") for (int i_ = 0; i_ < V / 2; i_++)                                           \
-    {                                                                                              \
-        t[2 * i_] = LO(r[i_], r[i_ + V / 2]);                                                      \
-        t[2 * i_ + 1] = HI(r[i_], r[i_ + V / 2]);                                                  \
-    }
-#if V == 16
-#define TRANSPOSE(r, t) ROUND(r, t) ROUND(t, r) ROUND(r, t) ROUND(t, r)
-#elif V == 8
-#define TRANSPOSE(r, t)                                                                            \
-    ROUND(r, t)                                                                                    \
-    ROUND(t, r) ROUND(r, t) _Pragma("unroll") for (int i_ = 0; i_ < V; i_++) r[i_] = t[i_];
-#else
-#define TRANSPOSE(r, t) ROUND(r, t) ROUND(t, r)
-#endif
 
 /* Zero cells around H x W pixels of `len` floats, y at the first cell of the plane. */
 static void zero_halo(global float *y, int len, int H, int W, int top, int left, int bottom,
@@ -204,39 +176,43 @@ kernel void reorder_halo_solo(global const float *x, ulong x0, global float *y, 
     }
 }
 
-/* Weights [O, I, K] to [O blocks, I blocks, K, V of I, V of O]; a block stays in L1. Global: O
- * blocks, I blocks. */
+/* Weights [O, I, K] to [O blocks, I blocks, K, V of I, V of O], or with the last two turned round
+ * where `turned`. A block stays in L1. Global: O blocks, I blocks. */
 kernel void reorder_weights_solo(global const float *x, ulong x0, global float *y, ulong y0, int O,
-                                 int I, int K)
+                                 int I, int K, int turned)
 {
     int ob = get_global_id(0), ib = get_global_id(1), no = min(V, O - ob * V),
         ni = min(V, I - ib * V);
+    int so = turned ? V : 1, si = turned ? 1 : V;
+    VF r[V], u[V];
     x += x0 + ((ulong)ob * V * I + ib * V) * K;
     y += y0 + ((ulong)ob * get_global_size(1) + ib) * K * V * V;
-    if (no < V || ni < V)
+    if (no < V || ni < V) {
         for (int i = 0; i < K * V; i++)
             STORE((VF)(0), i, y);
-    for (int o = 0; o < no; o++)
-        for (int i = 0; i < ni; i++)
-            for (int k = 0; k < K; k++)
-                y[(k * V + i) * V + o] = x[((ulong)o * I + i) * K + k];
-}
-
-/* Weights [O, I, K] of `groups` groups to the form in which backward data reads them as a
- * convolution of dy: [all I blocks, O blocks of a group, K, V of O, V of I]. O and I are per group.
- * Global: all I blocks, O blocks of a group. */
-kernel void reorder_weights_swap_solo(global const float *x, ulong x0, global float *y, ulong y0,
-                                      int O, int I, int K)
-{
-    int ib = get_global_id(0), ob = get_global_id(1), blocks = (I + V - 1) / V, group = ib / blocks;
-    int i0 = ib % blocks * V, no = min(V, O - ob * V), ni = min(V, I - i0);
-    x += x0 + (((ulong)group * O + ob * V) * I + i0) * K;
-    y += y0 + ((ulong)ib * get_global_size(1) + ob) * K * V * V;
-    if (no < V || ni < V)
-        for (int i = 0; i < K * V; i++)
-            STORE((VF)(0), i, y);
-    for (int o = 0; o < no; o++)
-        for (int i = 0; i < ni; i++)
-            for (int k = 0; k < K; k++)
-                y[(k * V + o) * V + i] = x[((ulong)o * I + i) * K + k];
+        for (int o = 0; o < no; o++)
+            for (int i = 0; i < ni; i++)
+                for (int k = 0; k < K; k++)
+                    y[k * V * V + i * si + o * so] = x[((ulong)o * I + i) * K + k];
+        return;
+    }
+    /* K neighbours in x make V x V tiles of O and (I, K); `turned` turns each tap's tile back */
+    for (int t = 0; t < K; t++) {
+#pragma unroll
+        for (int o = 0; o < V; o++)
+            r[o] = LOAD(t, x + (ulong)o * I * K);
+        TRANSPOSE(r, u)
+#pragma unroll
+        for (int m = 0; m < V; m++)
+            STORE(r[m], (t * V + m) % K * V + (t * V + m) / K, y);
+    }
+    for (int k = 0; turned && k < K; k++) {
+#pragma unroll
+        for (int i = 0; i < V; i++)
+            r[i] = LOAD(k * V + i, y);
+        TRANSPOSE(r, u)
+#pragma unroll
+        for (int o = 0; o < V; o++)
+            STORE(r[o], k * V + o, y);
+    }
 }

@@ -124,5 +124,7 @@ char *must_print(const char *fmt, ...) KL_PRINTF(1, 2);
 /** Opens the device that --device names, with kernels' compilation shown. NULL after a message:
  * *code. */
 kl_ctx *open_device(const args *a, uint32_t flags, int *code);
+/** The same for a choice that stands elsewhere; NULL: auto. */
+kl_ctx *open_device_named(const char *device, uint32_t flags, int *code);
 
 #endif

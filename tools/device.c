@@ -15,8 +15,12 @@ static void on_compile(void *user, int done, const char *name)
 
 kl_ctx *open_device(const args *a, uint32_t flags, int *code)
 {
-    const kl_ctx_opts o = {
-        .device = args_text(a, "device"), .flags = flags, .on_compile = on_compile};
+    return open_device_named(args_text(a, "device"), flags, code);
+}
+
+kl_ctx *open_device_named(const char *device, uint32_t flags, int *code)
+{
+    const kl_ctx_opts o = {.device = device, .flags = flags, .on_compile = on_compile};
     prepare_driver_cache();
     kl_ctx *ctx = kl_ctx_create(&o);
     progress_clear();

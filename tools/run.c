@@ -254,7 +254,7 @@ static json_t *options_json(const args *a)
         json_t *v =
             a->given[i].value || o->kind == OPT_FLAG ? value_json(o, a->given[i].value) : NULL;
         json_t *list = json_object_get(j, o->name);
-        if (!strcmp(o->name, "resume") || !strcmp(o->name, "out")) {
+        if (!strcmp(o->name, "resume") || !strcmp(o->name, "out") || !strcmp(o->name, "trace")) {
             json_decref(v); /* of this call, not of the training */
         } else if (o->kind != OPT_LIST) {
             json_object_set_new(j, o->name, v);

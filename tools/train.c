@@ -140,7 +140,9 @@ static int open_trainer(job *j)
     j->per_epoch = (n + batch - 1) / batch;
     code = recipe_make(j->a, j->per_epoch, &j->opts);
     j->recipe = code ? NULL : recipe_text(j->a, &j->opts);
-    j->ctx = code ? NULL : open_device(j->a, args_has(j->a, "sync") ? KL_CTX_SYNC : 0, &code);
+    const uint32_t flags = (args_has(j->a, "sync") ? KL_CTX_SYNC : 0) |
+                           (args_has(j->a, "trace") ? KL_CTX_PROFILE : 0);
+    j->ctx = code ? NULL : open_device(j->a, flags, &code);
     if (code) {
         return code;
     }
@@ -229,10 +231,16 @@ static int train(job *j)
                        .json = args_has(j->a, "json-log"),
                        .begin = now(),
                        .trainer = j->trainer,
+                       .trace = args_text(j->a, "trace"),
                        .has_val = j->val != NULL};
+    if (j->watch.trace && kl_ctx_trace(j->ctx) != KL_OK) {
+        return fail_status(KL_OK);
+    }
+    j->watch.traced = j->watch.trace ? j->ctx : NULL;
     watch_signals();
     const kl_status s = kl_fit(j->trainer, j->train, j->val, &fo);
     progress_clear();
+    watch_end_trace(&j->watch);
     int code = 0;
     if (was_interrupted() && (s == KL_E_CANCELLED || s == KL_OK)) {
         code = fail(EXIT_INTERRUPTED,

@@ -45,6 +45,8 @@ static const option_def options[] = {
      0, 0},
     {"workers", 0, OPT_INT, "N", "threads that make batches (1)", 1, 64},
     {"sync", 0, OPT_FLAG, NULL, "wait after each operation and look for NaN (slow)", 0, 0},
+    {"trace", 0, OPT_STRING, "FILE",
+     "write when each command of the first 10 steps ran, for Perfetto or\nchrome://tracing", 0, 0},
     {"json-log", 0, OPT_FLAG, NULL, "a line of JSON per epoch on stdout", 0, 0},
     OPTION_DEVICE,
     OPTION_TALK,

@@ -144,6 +144,14 @@ static void end_epoch(watch *w, const kl_progress *p)
     w->code = run_add_row(w->run, &row);
 }
 
+void watch_end_trace(watch *w)
+{
+    if (w->traced && kl_ctx_trace_write(w->traced, w->trace) != KL_OK) {
+        w->code = fail_status(KL_OK);
+    }
+    w->traced = NULL;
+}
+
 bool watch_progress(void *user, const kl_progress *p)
 {
     watch *w = user;
@@ -151,6 +159,9 @@ bool watch_progress(void *user, const kl_progress *p)
         end_epoch(w, p);
     } else {
         show_step(p);
+        if (++w->n_traced == TRACE_STEPS) {
+            watch_end_trace(w);
+        }
     }
     return !stop && w->code == 0;
 }

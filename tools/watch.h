@@ -13,9 +13,15 @@ typedef struct watch {
     int best_epoch; /* from 1; 0: none yet */
     double best_loss, best_accuracy;
     bool has_val;
+    kl_ctx *traced;    /* a trace is under way; NULL: none, or written */
+    const char *trace; /* where it goes after TRACE_STEPS steps */
+    int n_traced;
     int code; /* a file that could not be written stops the training */
 } watch;
 
+enum { TRACE_STEPS = 10 };
+/** Writes the trace that is under way, if one is. */
+void watch_end_trace(watch *w);
 /** kl_fit's callback. */
 bool watch_progress(void *user, const kl_progress *p);
 /** From here on the first Ctrl-C (or SIGTERM) asks the training to stop, the second ends the

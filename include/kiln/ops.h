@@ -121,6 +121,7 @@ KL_API kl_node *kl_bias(kl_graph *g, kl_node *x, kl_node *b, const char *name);
 
 /* ---- element-wise: any shape, same out; NaN stays NaN ---------------------------------------- */
 KL_API kl_node *kl_relu(kl_graph *g, kl_node *x);
+KL_API kl_node *kl_relu6(kl_graph *g, kl_node *x); /* min(max(x, 0), 6) */
 typedef struct kl_slope_opts { float slope; const char *name; uint32_t reserved[4]; } kl_slope_opts;
 /** default 0.01 */
 KL_API kl_node *kl_leaky_relu(kl_graph *g, kl_node *x, const kl_slope_opts *opts);

@@ -255,6 +255,7 @@ void kl_ctx_destroy(kl_ctx *ctx)
     if (!ctx)
         return;
     wait_for_all(ctx);
+    kl__trace_destroy(ctx);
     if (atomic_load(&ctx->used_clblast))
         kl__clblast_clear();
     kl__programs_release(ctx);

@@ -48,8 +48,17 @@ typedef struct kl__link {
     const cl_event *wait;
     cl_event *out; /* NULL: no event wanted */
     cl_event event;
+    const char *name, *label; /* for traces: "conv2d_solo" of "c1", or "write"; label may be NULL */
+    size_t bytes;
 } kl__link;
 void kl__link_begin(kl__lane *lane, kl__link *link, bool want_event);
+/** What the command is, told between begin and end. */
+static inline void kl__link_name(kl__link *link, const char *name, const char *label, size_t bytes)
+{
+    link->name = name;
+    link->label = label;
+    link->bytes = bytes;
+}
 /** After the enqueue call: keeps the chain; *done (NULL: nobody wants it) is the caller's to
  * release. */
 void kl__link_end(kl__lane *lane, kl__link *link, cl_int code, cl_event *done);
@@ -97,6 +106,12 @@ void kl__programs_release(kl_ctx *ctx);
 bool kl__binary_load(kl_ctx *ctx, const kl__text *key_text, uint8_t **data, size_t *n);
 void kl__binary_store(kl_ctx *ctx, const kl__text *key_text, cl_program program);
 
+/* ---- traces ---- */
+typedef struct kl__trace kl__trace;
+/** The lock is held: the command's event goes into the trace. */
+void kl__trace_add(kl_ctx *ctx, const kl__lane *lane, const kl__link *link);
+void kl__trace_destroy(kl_ctx *ctx);
+
 /* ---- CLBlast ---- */
 cl_int kl__clblast_sgemm(const kl__gemm *g, cl_command_queue *queue, cl_event *event);
 void kl__clblast_clear(void);
@@ -113,6 +128,7 @@ struct kl_ctx {
     void *user;
 
     kl__mutex lock; /* enqueueing */
+    kl__trace *trace; /* NULL: nothing is recorded */
     kl__lane lane[KL__N_LANES];
     bool foreign; /* the caller's queue: lane[0] is all lanes */
 

@@ -11,7 +11,8 @@ void kl__link_begin(kl__lane *lane, kl__link *link, bool want_event)
     link->event = NULL;
     link->n = lane->last ? 1 : 0;
     link->wait = lane->last ? &lane->last : NULL;
-    link->out = lane->chained || want_event ? &link->event : NULL;
+    link->out = lane->chained || want_event || lane->ctx->trace ? &link->event : NULL;
+    kl__link_name(link, "command", NULL, 0);
 }
 
 void kl__link_end(kl__lane *lane, kl__link *link, cl_int code, cl_event *done)
@@ -21,6 +22,8 @@ void kl__link_end(kl__lane *lane, kl__link *link, cl_int code, cl_event *done)
         *done = NULL;
     if (code || !link->event)
         return;
+    if (lane->ctx->trace)
+        kl__trace_add(lane->ctx, lane, link);
     if (lane->chained) {
         if (done && !cl->clRetainEvent(link->event))
             *done = link->event;
@@ -164,6 +167,7 @@ static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *
     cl_event e = NULL;
     kl__lock(&ctx->lock);
     kl__link_begin(lane, &link, true);
+    kl__link_name(&link, src ? "write" : "read", NULL, bytes);
     cl_int code =
         src ? ctx->cl->clEnqueueWriteBuffer(lane->queue, span.mem->mem, CL_FALSE, span.offset,
                                             bytes, src, link.n, link.wait, link.out)
@@ -215,6 +219,7 @@ kl_status kl__lane_copy(kl__lane *lane, kl__span dst, kl__span src, size_t bytes
     kl__link link;
     kl__lock(&ctx->lock);
     kl__link_begin(lane, &link, false);
+    kl__link_name(&link, "copy", NULL, bytes);
     cl_int code = ctx->cl->clEnqueueCopyBuffer(lane->queue, src.mem->mem, dst.mem->mem, src.offset,
                                                dst.offset, bytes, link.n, link.wait, link.out);
     kl__link_end(lane, &link, code, NULL);
@@ -238,6 +243,7 @@ kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_
     kl__link link;
     kl__lock(&ctx->lock);
     kl__link_begin(lane, &link, false);
+    kl__link_name(&link, "fill", NULL, bytes);
     cl_int code = ctx->cl->clEnqueueFillBuffer(lane->queue, dst.mem->mem, pattern, pattern_bytes,
                                                dst.offset, bytes, link.n, link.wait, link.out);
     kl__link_end(lane, &link, code, NULL);

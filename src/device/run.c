@@ -28,6 +28,7 @@ static cl_int enqueue(kl__seq *s, kl__step *t, kl__lane *lane, const char **call
     kl__link link;
     cl_int code = CL_SUCCESS;
     kl__link_begin(lane, &link, done != NULL);
+    kl__link_name(&link, t->name, t->label, t->bytes);
     switch (t->kind) {
     case KL__STEP_KERNEL:
         *call = "clEnqueueNDRangeKernel";

@@ -75,37 +75,62 @@ static kl_status bn_infer_shapes(const kl__apply *a, kl__desc *out)
     return KL_OK;
 }
 
-/* in: x, weight?, bias?, running_mean, running_var. */
-static kl_status bn_lower(kl_graph *g, const kl__apply *a, kl_node *const *in, bool training,
+static kl_node *scalar(kl_graph *g, float v)
+{
+    const double d = (double)v;
+    return g->real == KL_F64 ? kl_constant(g, NULL, KL_F64, (kl_shape){0, {0}}, &d)
+                             : kl_constant(g, NULL, KL_F32, (kl_shape){0, {0}}, &v);
+}
+
+/** What the inputs of an apply are: x, weight?, bias?, running_mean, running_var. */
+typedef struct inputs {
+    kl_node *x, *weight, *bias, *mean, *var;
+} inputs;
+
+static inputs inputs_of(const kl_batchnorm_opts *o, kl_node *const *in)
+{
+    const int n = 1 + !o->no_scale + !o->no_shift;
+    return (inputs){in[0], o->no_scale ? NULL : in[1], o->no_shift ? NULL : in[n - 1], in[n],
+                    in[n + 1]};
+}
+
+/** x scale + shift. Scale and shift are of parameters only, so that plans make them once; the rest
+ * goes into the kernel that makes x. */
+static kl_status lower_inference(kl_graph *g, const kl__apply *a, const inputs *in, kl_node **out)
+{
+    const kl_batchnorm_opts *o = a->attrs;
+    kl_node *deviation = kl_sqrt(g, kl_scale(g, in->var, &(kl_scale_opts){.shift = o->eps}));
+    kl_node *scale = kl_div(g, in->weight ? in->weight : scalar(g, 1), deviation);
+    kl_node *moved = kl_mul(g, in->mean, scale);
+    kl_node *shift = in->bias ? kl_sub(g, in->bias, moved) : kl_neg(g, moved);
+    kl_node *last[2] = {kl_mul(g, in->x, kl__bn_channels(g, scale, in->x)),
+                        kl__bn_channels(g, shift, in->x)};
+    out[0] = kl__apply_new(g, &kl__op_add, kl__lowered_name(g, a), last, 2, NULL);
+    return out[0] ? KL_OK : kl_graph_check(g);
+}
+
+static kl_status bn_lower(kl_graph *g, const kl__apply *a, kl_node *const *args, bool training,
                           kl_node **out)
 {
     const kl_batchnorm_opts *o = a->attrs;
-    const kl__bn k = {.eps = o->eps,
-                      .scale = !o->no_scale,
-                      .shift = !o->no_shift,
-                      .biased = o->compat == KL_KERAS};
+    const kl__bn k = {.eps = o->eps, .scale = !o->no_scale, .biased = o->compat == KL_KERAS};
     const kl__running keep = {.momentum = o->momentum, .compat = o->compat};
-    kl_node *const mean = in[1 + k.scale + k.shift], *const var = in[2 + k.scale + k.shift];
-    kl_node *args[5] = {in[0], mean, var};
-    int n = 3;
-    for (int i = 0; i < k.scale + k.shift; i++)
-        args[n++] = in[1 + i];
-    if (!training) {
-        out[0] = kl__apply_new(g, &kl__op_bn_infer, kl__lowered_name(g, a), args, n, &k);
-        return out[0] ? KL_OK : kl__last_status();
-    }
-    kl_node *stats = kl__apply_new(g, &kl__op_bn_stats, NULL, in, 1, &k);
-    if (!stats)
-        return kl__last_status();
-    args[1] = stats;
-    args[2] = kl__out(stats, 1);
-    out[0] = kl__apply_new(g, &kl__op_bn_apply, kl__lowered_name(g, a), args, n, &k);
+    const inputs in = inputs_of(o, args);
+    if (!training)
+        return lower_inference(g, a, &in, out);
+    kl_node *s =
+        kl__apply_new(g, &kl__op_bn_stats, NULL, (kl_node *[]){in.x, in.weight}, 1 + k.scale, &k);
+    kl_node *all[4] = {in.x, kl__bn_channels(g, kl__out(s, KL__BN_MEAN), in.x),
+                       kl__bn_channels(g, kl__out(s, KL__BN_SCALE), in.x),
+                       in.bias ? kl__bn_channels(g, in.bias, in.x) : scalar(g, 0)};
+    out[0] = kl__apply_new(g, &kl__op_bn_apply, kl__lowered_name(g, a), all, 4, NULL);
     if (!out[0])
-        return kl__last_status();
-    kl_status st = kl__graph_add_update(g, &kl__op_running_update, &keep, mean, stats);
-    return st != KL_OK
-               ? st
-               : kl__graph_add_update(g, &kl__op_running_update, &keep, var, kl__out(stats, 2));
+        return kl_graph_check(g);
+    kl_status st =
+        kl__graph_add_update(g, &kl__op_running_update, &keep, in.mean, kl__out(s, KL__BN_MEAN));
+    return st != KL_OK ? st
+                       : kl__graph_add_update(g, &kl__op_running_update, &keep, in.var,
+                                              kl__out(s, KL__BN_KEPT));
 }
 
 const kl__op kl__op_batchnorm = {

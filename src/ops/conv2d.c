@@ -3,13 +3,24 @@
 
 #include "base/mem.h"
 #include "ops/conv2d_coop.h"
+#include "ops/conv2d_depthwise.h"
 
 #include <stddef.h>
 
 const kl__variant kl__conv_variants[] = {
+    {.name = "dw",
+     .fits = kl__conv_dw_fits,
+     .layouts = kl__conv_dw_layouts,
+     .wide_halo = true,
+     .epilogue = kl__conv_dw_epilogue,
+     .scratch_bytes = kl__conv_dw_scratch,
+     .emit = kl__conv_dw_emit},
     {.name = "solo",
      .fits = kl__conv_solo_fits,
      .layouts = kl__conv_solo_layouts,
+     .wide_halo = true,
+     .epilogue = kl__conv_solo_epilogue,
+     .configs = kl__conv_solo_configs,
      .scratch_bytes = kl__conv_solo_scratch,
      .emit = kl__conv_solo_emit},
     {.name = "coop",

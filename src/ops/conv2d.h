@@ -51,6 +51,8 @@ extern const kl__variant kl__conv_variants[];
 bool kl__conv_solo_fits(const kl__apply *a, const kl__caps *caps);
 void kl__conv_solo_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in,
                            kl__layout *out);
+bool kl__conv_solo_epilogue(const kl__apply *a, const kl__apply *elt);
+int kl__conv_solo_configs(const kl__apply *a, const kl__caps *caps);
 size_t kl__conv_solo_scratch(const kl__apply *a, const kl__caps *caps);
 kl_status kl__conv_solo_emit(kl__emit *e, const kl__apply *a);
 kl_status kl__conv_ref_emit(kl__emit *e, const kl__apply *a);

@@ -1,7 +1,8 @@
-/* Direct convolution on blocked storage for CPU-like devices: tiles, layouts, launches. Tile
- * choices were measured on 3x3 and 5x5 kernels with 32 to 256 channels; they depend on shapes only,
- * so that sums are the same on every device of one vector width, whatever its number of cores. */
+/* Direct convolution on blocked storage for CPU-like devices: layouts, forward, and backward data as
+ * forward over dy. */
 #include "ops/conv2d_solo.h"
+
+#include "ops/epilogue.h"
 
 /* ---- storage ------------------------------------------------------------------------------- */
 int kl__conv_x_block(const kl__conv *c, int v)
@@ -51,9 +52,13 @@ static kl__layout y_layout(const kl__conv *c, int v)
     return l;
 }
 
-static kl__layout out_layout(int v)
+/** NCHWc with the halo that `out` is preset to. */
+static kl__layout out_layout(int v, const kl__layout *out)
 {
-    return (kl__layout){KL__NCHWC, v, {0}};
+    kl__layout l = {KL__NCHWC, v, {0}};
+    for (int i = 0; i < 4; i++)
+        l.halo[i] = out->halo[i];
+    return l;
 }
 
 void kl__conv_solo_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in,
@@ -64,14 +69,16 @@ void kl__conv_solo_layouts(const kl__apply *a, const kl__caps *caps, kl__layout 
     if (c.pass == KL__CONV_FWD) {
         in[c.x] = x_layout(&c, v);
         in[c.w] = (kl__layout){KL__OIHWC, v, {0}};
-        out[0] = out_layout(v);
+        out[0] = out_layout(v, out);
+        kl__epi_layouts(a, out[0], in);
     } else if (c.pass == KL__CONV_DATA) {
-        in[c.y] = y_layout(&c, v); /* w stays plain: it is turned round in scratch */
-        out[0] = out_layout(v);
+        in[c.y] = y_layout(&c, v);
+        in[c.w] = (kl__layout){KL__OIHWCT, v, {0}};
+        out[0] = out_layout(v, out);
+        kl__epi_layouts(a, out[0], in);
     } else {
         in[c.x] = x_layout(&c, v);
-        in[c.y] = y_layout(
-            &c, v); /* the halo is that of backward data, so that both read one reordered dy */
+        in[c.y] = (kl__layout){KL__NCHWC, v, {0}};
     }
 }
 
@@ -84,130 +91,137 @@ bool kl__conv_solo_fits(const kl__apply *a, const kl__caps *caps)
         return false;
     if (c.G > 1 && (c.C / c.G % v || c.K / c.G % v))
         return false;
+    kl__layout bare = {KL__NCHWC, v, {0}};
     kl__desc d[2] = {{KL_F32, kl__shape4(c.N, c.C, c.in[0], c.in[1]),
-                      c.pass == KL__CONV_DATA ? out_layout(v) : x_layout(&c, v)},
+                      c.pass == KL__CONV_DATA ? bare : x_layout(&c, v)},
                      {KL_F32, kl__shape4(c.N, c.K, c.out[0], c.out[1]),
-                      c.pass == KL__CONV_FWD ? out_layout(v) : y_layout(&c, v)}};
+                      c.pass == KL__CONV_DATA ? y_layout(&c, v) : bare}};
     return kl__desc_elems(&d[0], &n) && kl__desc_elems(&d[1], &n);
 }
 
-/* ---- tiles --------------------------------------------------------------------------------- */
-int kl__conv_tile_blocks(int64_t blocks)
-{
-    return blocks % 2 == 0 ? 2 : blocks % 3 == 0 ? 3 : 1;
-}
-
-/** Pixels per tile and of the last tile of a row (0: none). Vector registers: 32 where v is 16,
- * else 16. */
-static void tile_pixels(int v, int kb, int64_t width, int *px, int *pt)
-{
-    int regs = v == 16 ? 32 : 16, limit = (regs - 2 - kb) / kb, cap = kb == 1 ? 12 : 8;
-    int64_t best = INT64_MAX;
-    limit = limit < cap ? limit : cap;
-    for (int p = limit; p > 0; p--) {
-        int64_t tail = width % p,
-                narrow = p * kb < 8 ? 8 / kb : p; /* few accumulators wait for each other */
-        int64_t cost = width / p * (narrow + 1) + (tail ? most(tail, 8 / kb) + 1 : 0);
-        if (cost < best && p <= width) {
-            best = cost;
-            *px = p;
-            *pt = (int)tail;
-        }
-    }
-}
-
-/* ---- forward, and backward data as forward over dy ----------------------------------------- */
+/* ---- one launch ---------------------------------------------------------------------------- */
 typedef struct axis {
-    int count, out0, out_step; /* output cells of this launch in storage */
+    int count, out0, out_step; /* output cells of this launch */
     int in0, in_step,
         tap_step;         /* where cell 0 and tap 0 read, from cell to cell, from tap to tap */
     int k0, k_step, taps; /* taps of the kernel that are used */
 } axis;
 
 typedef struct direct {
-    kl__arg x, w, b, y;
-    bool has_bias;
-    int xb;         /* block of x */
+    int x, w, b; /* slots; b may be KL__CONV_NONE */
+    int xb;      /* block of x */
     int ci, cb, xc; /* channels and blocks to add up per group, blocks (xb 1: planes) of x */
     int oc, kg, yc; /* output channels, blocks per group, blocks */
-    int n, xh, xw, yh, yw, kernel[2];
+    int wk, wblock, wgroup; /* in w: from output block to block, input block to block, group to group */
+    int n, xh, xw, kernel[2];
+    const kl__desc *y;
     axis h, w_axis;
+    bool halo; /* y's halo is written by this launch */
 } direct;
 
-static kl_status emit_direct(kl__emit *e, const kl__apply *a, const direct *d)
+static bool no_halo(const kl__layout *l)
 {
-    const kl__caps *caps = e->caps;
-    int v = caps->vector, kb = kl__conv_tile_blocks(d->kg), px = 1, pt = 0;
-    tile_pixels(v, kb, d->w_axis.count, &px, &pt);
-    /* strips of about 256 pixels, shorter where that leaves fewer than 8 work-items per core */
-    int64_t others = (int64_t)d->yc / kb * d->n, want = 8 * (int64_t)most(caps->compute_units, 1);
-    int64_t strips = most(up((int64_t)d->h.count * d->w_axis.count, 256), up(want, others));
-    int64_t rows = up(d->h.count, least(strips, d->h.count));
-    /* rows of taps whose weights share L1 with a strip of x */
-    int64_t row_bytes = (int64_t)d->w_axis.taps * v * v * kb * 4;
-    int64_t tap_rows = d->xb == 1 || row_bytes == 0
-                           ? most(d->h.taps, 1)
-                           : most(1, (int64_t)caps->l1_bytes * 3 / 4 / row_bytes);
+    return !(l->halo[0] | l->halo[1] | l->halo[2] | l->halo[3]);
+}
+
+/** Pixels of x and y correspond one to one in storage, so that a plane is one long row. */
+static bool is_flat(const kl__apply *a, const direct *d)
+{
+    const axis *ax[2] = {&d->h, &d->w_axis};
+    int cells[2] = {d->xh, d->xw};
+    for (int i = 0; i < 2; i++)
+        if (ax[i]->taps != 1 || ax[i]->in_step != 1 || ax[i]->out_step != 1 || ax[i]->in0 ||
+            ax[i]->count != cells[i])
+            return false;
+    for (int i = a->n_own; i < a->n_in; i++)
+        if (!no_halo(&a->in[i]->desc.layout))
+            return false;
+    return no_halo(&d->y->layout);
+}
+
+/** A flat plane as rows of `row` pixels, of which the last is not shorter than a tile. */
+static void flatten(direct *d, const kl__conv_blocking *t)
+{
+    int pixels = d->h.count * d->w_axis.count, row = t->strip;
+    while (row < pixels && pixels % row && pixels % row < t->px)
+        row += t->px;
+    row = (int)least(row, pixels);
+    d->h.count = (int)up(pixels, row);
+    d->w_axis.count = row;
+    d->h.in_step = d->h.out_step = row;
+}
+
+static void put_axes(kl__launch *l, const direct *d)
+{
+    const axis *h = &d->h, *w = &d->w_axis;
+    const int v[] = {h->count, w->count,    h->out0,     w->out0,     h->out_step,  w->out_step,
+                     h->in0,   w->in0,      h->in_step,  h->tap_step, w->tap_step,  d->kernel[1],
+                     h->k0,    w->k0,       h->k_step,   w->k_step,   h->taps,      w->taps};
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        kl__launch_arg(l, kl__arg_i32(v[i]));
+}
+
+static void put_sizes(kl__launch *l, const direct *d)
+{
+    const int64_t *y = d->y->shape.dim;
+    const int *halo = d->y->layout.halo;
+    const int64_t v[] = {d->b != KL__CONV_NONE, d->ci, d->cb, d->xc, d->xh, d->xw, d->oc, d->kg,
+                         d->yc, d->wk, d->wblock, d->wgroup, y[2], y[3], halo[0], halo[1], halo[2],
+                         halo[3]};
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        kl__launch_arg(l, kl__arg_i32(v[i]));
+}
+
+static kl_status emit_direct(kl__emit *e, const kl__apply *a, const direct *given)
+{
+    direct d = *given;
+    bool flat = is_flat(a, &d);
+    kl__conv_shape s = {.v = e->caps->vector,
+                        .xb = d.xb,
+                        .blocks = d.cb,
+                        .kg = d.kg,
+                        .yc = d.yc,
+                        .n = d.n,
+                        .rows = flat ? 1 : d.h.count,
+                        .cols = flat ? d.h.count * d.w_axis.count : d.w_axis.count,
+                        .taps = {d.h.taps, d.w_axis.taps},
+                        .x_cells = d.xh * d.xw};
+    kl__conv_blocking t = kl__conv_blocking_of(&s, e->caps, a->config);
+    if (flat)
+        flatten(&d, &t);
     kl__defs defs = {{0}};
-    kl__def_int(&defs, "V", v);
-    kl__def_int(&defs, "XB", d->xb);
-    kl__def_int(&defs, "KB", kb);
-    kl__def_int(&defs, "PX", px);
-    kl__def_int(&defs, "PT", pt);
-    kl__def_int(&defs, "SW", d->w_axis.in_step);
+    kl__def_int(&defs, "VN", s.v);
+    kl__def_int(&defs, "XB", d.xb);
+    kl__def_int(&defs, "KB", t.kb);
+    kl__def_int(&defs, "PX", t.px);
+    kl__def_int(&defs, "SW", d.w_axis.in_step);
     kl__launch l = kl__launch_of("conv2d_solo.cl", "conv2d_solo", &defs);
-    const kl__arg spans[] = {d->x, d->w, d->b, d->y};
-    for (int i = 0; i < 4; i++)
-        kl__launch_arg(&l, spans[i]);
-    const int64_t v32[] = {d->has_bias,
-                           d->ci,
-                           d->cb,
-                           d->xc,
-                           d->xh,
-                           d->xw,
-                           d->oc,
-                           d->kg,
-                           d->yc,
-                           d->yh,
-                           d->yw,
-                           d->h.count,
-                           d->w_axis.count,
-                           d->h.out0,
-                           d->w_axis.out0,
-                           d->h.out_step,
-                           d->w_axis.out_step,
-                           d->h.in0,
-                           d->w_axis.in0,
-                           d->h.in_step,
-                           d->h.tap_step,
-                           d->w_axis.tap_step,
-                           d->kernel[0],
-                           d->kernel[1],
-                           d->h.k0,
-                           d->w_axis.k0,
-                           d->h.k_step,
-                           d->w_axis.k_step,
-                           d->h.taps,
-                           d->w_axis.taps,
-                           rows,
-                           tap_rows};
-    for (size_t i = 0; i < sizeof v32 / sizeof *v32; i++)
-        kl__launch_arg(&l, kl__arg_i32(v32[i]));
-    kl__launch_solo(&l, 3, (size_t)(d->yc / kb), (size_t)up(d->h.count, rows), (size_t)d->n);
-    kl_status status = kl__emit_launch(e, a, &l);
+    kl__launch_arg(&l, kl__arg_in(a, d.x));
+    kl__launch_arg(&l, kl__arg_in(a, d.w));
+    kl__launch_arg(&l, kl__arg_in(a, d.b == KL__CONV_NONE ? d.w : d.b));
+    kl__launch_arg(&l, kl__arg_out(a, 0));
+    put_sizes(&l, &d);
+    put_axes(&l, &d);
+    int rows = flat ? 1 : t.strip;
+    const int64_t v[] = {rows, t.tap_rows, t.blocks, flat, d.halo};
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        kl__launch_arg(&l, kl__arg_i32(v[i]));
+    kl__launch_solo(&l, 3, (size_t)t.inner, (size_t)(up(d.h.count, rows) * d.n),
+                    (size_t)(d.yc / t.kb / t.inner));
+    kl_status status = kl__epi_launch(e, a, &l);
     kl__defs_free(&defs);
     return status;
 }
 
+/* ---- forward, and backward data as forward over dy ----------------------------------------- */
 static kl_status emit_forward(kl__emit *e, const kl__apply *a, const kl__conv *c)
 {
-    int v = e->caps->vector, xb = kl__conv_x_block(c, v);
+    int v = e->caps->vector, xb = kl__conv_x_block(c, v), taps = c->kernel[0] * c->kernel[1];
     const int *halo = a->in[c->x]->desc.layout.halo;
-    direct d = {.x = kl__arg_in(a, c->x),
-                .w = kl__arg_in(a, c->w),
-                .y = kl__arg_out(a, 0),
-                .b = kl__arg_in(a, c->b == KL__CONV_NONE ? c->w : c->b),
-                .has_bias = c->b != KL__CONV_NONE,
+    direct d = {.x = c->x,
+                .w = c->w,
+                .b = c->b,
+                .y = &a->out[0]->desc,
                 .xb = xb,
                 .ci = c->C / c->G,
                 .cb = (int)up(c->C / c->G, v),
@@ -218,9 +232,11 @@ static kl_status emit_forward(kl__emit *e, const kl__apply *a, const kl__conv *c
                 .n = c->N,
                 .xh = halo[0] + c->in[0] + halo[2],
                 .xw = halo[1] + c->in[1] + halo[3],
-                .yh = c->out[0],
-                .yw = c->out[1],
                 .kernel = {c->kernel[0], c->kernel[1]}};
+    d.wblock = taps * v * v;
+    d.wk = d.cb * d.wblock;
+    d.wgroup = d.kg * d.wk;
+    d.halo = !no_halo(&d.y->layout);
     axis *ax[2] = {&d.h, &d.w_axis};
     for (int i = 0; i < 2; i++)
         *ax[i] = (axis){c->out[i],      0, 1, halo[i] - c->pad[i], c->stride[i],
@@ -256,33 +272,14 @@ static axis phase_axis(const kl__conv *c, int i, int phase, int halo)
     return ax;
 }
 
-/** w [K, C/G, KH, KW] turned round in scratch: input channels become the vector. */
-static kl_status emit_swap(kl__emit *e, const kl__apply *a, const kl__conv *c)
-{
-    int v = e->caps->vector;
-    kl__defs defs = {{0}};
-    kl__def_int(&defs, "V", v);
-    kl__launch l = kl__launch_of("reorder.cl", "reorder_weights_swap_solo", &defs);
-    kl__launch_arg(&l, kl__arg_in(a, c->w));
-    kl__launch_arg(&l, kl__arg_scratch(a, 0, 4));
-    kl__launch_arg(&l, kl__arg_i32(c->K / c->G));
-    kl__launch_arg(&l, kl__arg_i32(c->C / c->G));
-    kl__launch_arg(&l, kl__arg_i32((int64_t)c->kernel[0] * c->kernel[1]));
-    kl__launch_solo(&l, 2, (size_t)up(c->C, v), (size_t)up(c->K / c->G, v), 1);
-    kl_status status = kl__emit_launch(e, a, &l);
-    kl__defs_free(&defs);
-    return status;
-}
-
 static kl_status emit_data(kl__emit *e, const kl__apply *a, const kl__conv *c)
 {
-    int v = e->caps->vector;
+    int v = e->caps->vector, taps = c->kernel[0] * c->kernel[1];
     const int *halo = a->in[c->y]->desc.layout.halo;
-    direct d = {.x = kl__arg_in(a, c->y),
-                .w = kl__arg_scratch(a, 0, 4),
-                .y = kl__arg_out(a, 0),
-                .b = kl__arg_in(a, c->b == KL__CONV_NONE ? c->w : c->b),
-                .has_bias = c->b != KL__CONV_NONE,
+    direct d = {.x = c->y,
+                .w = c->w,
+                .b = c->b,
+                .y = &a->out[0]->desc,
                 .xb = v,
                 .ci = c->K / c->G,
                 .cb = (int)up(c->K / c->G, v),
@@ -293,29 +290,38 @@ static kl_status emit_data(kl__emit *e, const kl__apply *a, const kl__conv *c)
                 .n = c->N,
                 .xh = halo[0] + c->out[0] + halo[2],
                 .xw = halo[1] + c->out[1] + halo[3],
-                .yh = c->in[0],
-                .yw = c->in[1],
                 .kernel = {c->kernel[0], c->kernel[1]}};
-    kl_status status = emit_swap(e, a, c);
+    d.wk = taps * v * v;
+    d.wblock = d.kg * d.wk;
+    d.wgroup = d.cb * d.wblock;
+    kl_status status = KL_OK;
     for (int i = 0; i < c->stride[0] && i < c->in[0]; i++)
         for (int j = 0; status == KL_OK && j < c->stride[1] && j < c->in[1]; j++) {
             d.h = phase_axis(c, 0, i, halo[0]);
             d.w_axis = phase_axis(c, 1, j, halo[1]);
+            d.halo = i == 0 && j == 0 && !no_halo(&d.y->layout);
             status = emit_direct(e, a, &d);
         }
     return status;
 }
 
 /* ---- the variant's functions --------------------------------------------------------------- */
+bool kl__conv_solo_epilogue(const kl__apply *a, const kl__apply *elt)
+{
+    return kl__conv_of(a).pass != KL__CONV_WEIGHTS && kl__epi_by_channel(a, elt);
+}
+
+int kl__conv_solo_configs(const kl__apply *a, const kl__caps *caps)
+{
+    (void)a;
+    (void)caps;
+    return 4;
+}
+
 size_t kl__conv_solo_scratch(const kl__apply *a, const kl__caps *caps)
 {
     kl__conv c = kl__conv_of(a);
-    int v = caps->vector;
-    if (c.pass == KL__CONV_FWD)
-        return 0;
-    if (c.pass == KL__CONV_DATA)
-        return (size_t)(up(c.C, v) * up(c.K / c.G, v) * c.kernel[0] * c.kernel[1] * v * v) * 4;
-    return kl__conv_weights_scratch(&c, v);
+    return c.pass == KL__CONV_WEIGHTS ? kl__conv_weights_scratch(&c, caps->vector) : 0;
 }
 
 kl_status kl__conv_solo_emit(kl__emit *e, const kl__apply *a)

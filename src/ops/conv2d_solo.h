@@ -24,6 +24,22 @@ int kl__conv_x_block(const kl__conv *c, int v);
 /** Blocks of output channels per register tile; divides the blocks of a group. */
 int kl__conv_tile_blocks(int64_t blocks);
 
+/** A launch of conv2d_solo.cl as its blocking sees it. */
+typedef struct kl__conv_shape {
+    int v, xb, blocks; /* vector, block of x, blocks of input channels per group */
+    int kg, yc, n;     /* blocks of output channels per group and in all, images */
+    int rows, cols;    /* of outputs; a flat plane is one row */
+    int taps[2];
+    int64_t x_cells; /* of a plane of x */
+} kl__conv_shape;
+typedef struct kl__conv_blocking {
+    int px, kb;           /* register tile: pixels, blocks of output channels */
+    int blocks, tap_rows; /* blocks of input channels, rows of taps whose weights share L1 */
+    int strip;            /* rows per work-item; of a flat plane, pixels */
+    int inner;            /* work-items of neighbouring output channels that share a strip of x */
+} kl__conv_blocking;
+kl__conv_blocking kl__conv_blocking_of(const kl__conv_shape *s, const kl__caps *caps, int config);
+
 size_t kl__conv_weights_scratch(const kl__conv *c, int v);
 kl_status kl__conv_weights_emit(kl__emit *e, const kl__apply *a, const kl__conv *c);
 

@@ -162,7 +162,7 @@ static kl_status grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const
     o.size[1] = (int)a->in[1]->desc.shape.dim[3];
     if (need[1])
         dx[1] = kl__conv_bwd_weights(g, dy[0], a->in[0], &o);
-    if (a->n_in > 2 && need[2])
+    if (a->n_own > 2 && need[2])
         dx[2] = kl__conv_bias_grad(g, dy[0]);
     return kl_graph_check(g);
 }
@@ -224,7 +224,7 @@ static void sizes(kl__conv *c, const kl__apply *a)
 
 kl__conv kl__conv_of(const kl__apply *a)
 {
-    kl__conv c = {.b = a->n_in > 2 ? 2 : KL__CONV_NONE};
+    kl__conv c = {.b = a->n_own > 2 ? 2 : KL__CONV_NONE};
     kl__conv_bwd o = {.groups = 1};
     int after[2];
     if (a->op == &kl__op_conv2d) {

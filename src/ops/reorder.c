@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 /* Its attributes are a kl__layout: that of the result. */
-static const char *const kind_words[] = {"plain", "nchwc", "oihwc", NULL};
+static const char *const kind_words[] = {"plain", "nchwc", "oihwc", "oihwct", NULL};
 static const kl__attr attrs[] = {
     {"layout", KL__ATTR_ENUM, offsetof(kl__layout, kind), 0, kind_words, 0,
      "storage of the result"},
@@ -64,7 +64,7 @@ static path path_of(const kl__apply *a, const kl__caps *caps)
     const kl__layout *from = &a->in[0]->desc.layout, *to = to_of(a);
     if (a->in[0]->desc.shape.n_dims != 4)
         return NONE;
-    if (from->kind == KL__PLAIN && to->kind == KL__OIHWC)
+    if (from->kind == KL__PLAIN && (to->kind == KL__OIHWC || to->kind == KL__OIHWCT))
         return to->block == caps->vector ? WEIGHTS : NONE;
     if (pixel(from) && pixel(from) == pixel(to))
         return HALO;
@@ -118,6 +118,7 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
         kl__launch_arg(&l, kl__arg_i32(d[0]));
         kl__launch_arg(&l, kl__arg_i32(d[1]));
         kl__launch_arg(&l, kl__arg_i32(d[2] * d[3]));
+        kl__launch_arg(&l, kl__arg_i32(to->kind == KL__OIHWCT));
         kl__launch_solo(&l, 2, blocks(d[0], v), blocks(d[1], v), 1);
     } else {
         kl__launch_arg(&l, kl__arg_i32(way == HALO ? pixel(to) : d[1]));

@@ -50,7 +50,8 @@ static kl_status reshape_infer(const kl__apply *a, kl__desc *out)
     return KL_OK;
 }
 
-/** Back to the input's shape. Dimension 0 stays the batch where it was. */
+/** Back to the input's shape; where dy is itself a view of such a value, that one: a view could not
+ * be made where an output has its place. Dimension 0 stays the batch where it was. */
 static kl_status view_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
                            kl_node **dx)
 {
@@ -58,6 +59,11 @@ static kl_status view_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, 
     kl_reshape_opts o = {.shape = in};
     if (!need[0])
         return KL_OK;
+    if (dy[0]->by->op->flags & KL__OP_VIEW &&
+        kl_shape_equal(dy[0]->by->in[0]->desc.shape, in)) {
+        dx[0] = dy[0]->by->in[0];
+        return KL_OK;
+    }
     if (in.n_dims > 0 && out.n_dims > 0 && in.dim[0] == out.dim[0])
         o.shape.dim[0] = KL_BATCH;
     dx[0] = kl__apply_new(g, &kl__op_reshape, NULL, dy, 1, &o);

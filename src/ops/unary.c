@@ -37,6 +37,11 @@ GRAD_FROM(relu_grad, a->out[0], relu_bwd)
 UNARY(relu, "max(x, 0)", "(x0 < (V)0) ? (V)0 : x0", relu_grad)
 KL__ELT_BWD(relu_bwd, 2, "(y, dy) -> 0 where y <= 0, else dy", "(x0 <= (V)0) ? (V)0 : x1");
 
+GRAD_FROM(relu6_grad, a->out[0], relu6_bwd)
+UNARY(relu6, "min(max(x, 0), 6)", "(x0 < (V)0) ? (V)0 : ((x0 > (V)6) ? (V)6 : x0)", relu6_grad)
+KL__ELT_BWD(relu6_bwd, 2, "(y, dy) -> 0 where y <= 0 or y >= 6, else dy",
+            "((x0 <= (V)0) ? (V)0 : ((x0 >= (V)6) ? (V)0 : x1))");
+
 GRAD_FROM(sigmoid_grad, a->out[0], sigmoid_bwd)
 UNARY(sigmoid, "1 / (1 + exp(-x))", "(V)1 / ((V)1 + exp(-x0))", sigmoid_grad)
 KL__ELT_BWD(sigmoid_bwd, 2, "(y, dy) -> dy y (1 - y)", "x1 * (x0 * ((V)1 - x0))");

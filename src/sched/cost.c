@@ -4,6 +4,21 @@
 #include "base/mem.h"
 #include "ops/optim.h"
 
+#include <stdlib.h>
+
+/* ---- numbers ---- */
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+double kl__median(double *v, size_t n)
+{
+    qsort(v, n, sizeof *v, by_value);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
 /* ---- a plan of the inference pass, and a stepper as training makes it ---- */
 kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch)
 {
@@ -69,7 +84,7 @@ static void add_plan(const kl__plan *p, kl_cost *out)
     out->arena_bytes += p->memory.arena_bytes;
     out->sum_bytes += p->memory.sum_bytes;
     out->n_in_place += p->memory.n_in_place;
-    out->n_launches += kl__seq_count(p->seq);
+    out->n_launches += kl__seq_count(p->seq) - p->first_step[p->n_prepared];
     for (size_t i = 0; i < p->graph->n_applies; i++)
         out->n_applies += !(p->graph->applies[i]->op->flags & KL__OP_LEAF);
 }

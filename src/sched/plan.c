@@ -177,7 +177,7 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     if (st == KL_OK)
         st = place_constants(p, align);
     if (st == KL_OK)
-        st = kl__graph_memory(graph, caps, align, p->debug, &p->memory);
+        st = kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory);
     if (st == KL_OK)
         st = p->debug ? kl__debug_arena(p) : make_arena(p);
     if (st == KL_OK)

@@ -6,7 +6,6 @@
 
 #include <kiln/inspect.h>
 
-#include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,18 +24,6 @@ typedef struct job {
     kl__plan *plans[2];
     size_t n_plans;
 } job;
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double median(double *v, size_t n)
-{
-    qsort(v, n, sizeof *v, by_value);
-    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
 
 static kl_model *copy_model(kl_model *m)
 {
@@ -134,7 +121,8 @@ static kl_status prepare(job *j, bool training, const char *loss)
 
 static void finish(job *j)
 {
-    kl__lane_finish(j->lane);
+    if (j->lane)
+        kl__lane_finish(j->lane);
     kl__stepper_destroy(j->stepper);
     kl__plan_destroy(j->infer);
     for (int i = 0; i < KL__MAX_SLOTS; i++)
@@ -154,65 +142,98 @@ static kl_status time_passes(job *j, int runs, kl_profile *out)
         cpu[i] = kl__cpu_now() - c;
     }
     if (st == KL_OK) {
-        out->step_seconds = median(wall, (size_t)runs);
-        out->cpu_seconds = median(cpu, (size_t)runs);
+        out->step_seconds = kl__median(wall, (size_t)runs);
+        out->cpu_seconds = kl__median(cpu, (size_t)runs);
     }
     kl__free(wall);
     return st;
 }
 
 /* ---- launches ---- */
-static size_t bytes_of(const kl__apply *a)
+/** Names and work of the row that holds the launches of apply i; n_applies: copies after them. */
+static void describe(const kl__plan *p, size_t i, kl_op_time *row)
 {
-    size_t sum = 0, bytes;
-    for (int i = 0; i < a->n_in; i++)
-        if (kl__desc_bytes(&a->in[i]->desc, &bytes))
-            sum += bytes;
-    for (int i = 0; i < a->n_out; i++)
-        if (kl__desc_bytes(&a->out[i]->desc, &bytes))
-            sum += bytes;
-    return sum;
+    const kl__apply *a = i < p->graph->n_applies ? p->graph->applies[i] : NULL;
+    size_t first = p->first_step[i];
+    snprintf(row->name, sizeof row->name, "%s", a ? a->name : kl__seq_label(p->seq, first));
+    if (!a)
+        return;
+    snprintf(row->op, sizeof row->op, "%s", a->op->name);
+    snprintf(row->variant, sizeof row->variant, "%s", a->variant ? a->variant->name : "");
+    row->macs = a->op->macs ? a->op->macs(a) : 0;
+    row->flops = kl__apply_flops(a);
+    row->bytes = kl__apply_bytes(a);
 }
 
-/** An op's work is told with its longest launch, so that sums over rows are right. */
-static void tell_work(const kl__plan *p, kl_op_time *rows)
+/** all[run * n + launch], first..end of them in this row. */
+static void fill_row(const kl__plan *p, const double *all, double *one, int runs, size_t first,
+                     size_t end, kl_op_time *row)
 {
-    for (size_t i = 0; i < p->graph->n_applies; i++) {
-        const kl__apply *a = p->graph->applies[i];
-        size_t first = p->first_step[i], end = p->first_step[i + 1], best = first;
+    size_t n = kl__seq_count(p->seq), longest = first;
+    for (size_t k = first; k < end; k++)
+        if (all[k] > all[longest])
+            longest = k;
+    for (int r = 0; r < runs; r++) {
+        one[r] = 0;
+        for (size_t k = first; k < end; k++)
+            one[r] += all[(size_t)r * n + k];
+    }
+    row->seconds = kl__median(one, (size_t)runs);
+    row->launches = end - first;
+    snprintf(row->kernel, sizeof row->kernel, "%s", kl__seq_kernel_name(p->seq, longest));
+}
+
+static size_t steps_end(const kl__plan *p, size_t i)
+{
+    return i < p->graph->n_applies ? p->first_step[i + 1] : kl__seq_count(p->seq);
+}
+
+static void fill_rows(const kl__plan *p, const double *all, double *one, int runs, kl_profile *out)
+{
+    for (size_t i = p->n_prepared; i <= p->graph->n_applies; i++) {
+        size_t first = p->first_step[i], end = steps_end(p, i);
         if (first == end)
             continue;
-        for (size_t k = first; k < end; k++)
-            if (rows[k].seconds > rows[best].seconds)
-                best = k;
-        rows[best].macs = a->op->macs ? a->op->macs(a) : 0;
-        rows[best].bytes = bytes_of(a);
+        kl_op_time *row = &out->rows[out->n++];
+        describe(p, i, row);
+        fill_row(p, all, one, runs, first, end, row);
     }
 }
 
-/** all[run * n + launch] -> median per launch. */
-static void fill_rows(const kl__plan *p, double *all, double *one, int runs, kl_op_time *rows)
+/** Of a pass: what is done once per version of the parameters is left out, here and in the rows. */
+static size_t launches_of(const kl__plan *p)
 {
-    size_t n = kl__seq_count(p->seq);
-    for (size_t i = 0; i < n; i++) {
-        for (int r = 0; r < runs; r++)
-            one[r] = all[(size_t)r * n + i];
-        rows[i].seconds = median(one, (size_t)runs);
-        snprintf(rows[i].name, sizeof rows[i].name, "%s", kl__seq_label(p->seq, i));
-        snprintf(rows[i].kernel, sizeof rows[i].kernel, "%s", kl__seq_kernel_name(p->seq, i));
-    }
-    tell_work(p, rows);
+    return kl__seq_count(p->seq) - p->first_step[p->n_prepared];
 }
 
-static kl_status time_plan(job *j, const kl__plan *p, int runs, kl_op_time *rows)
+/** Seconds that the host needs to enqueue the plan. */
+static kl_status time_enqueue(job *j, const kl__plan *p, int runs, double *seconds)
+{
+    kl_status st = KL_OK;
+    *seconds = 0;
+    for (int r = 0; st == KL_OK && r < runs; r++) {
+        double start = kl__now();
+        st = kl__seq_run(p->seq, j->lane, p->first_step[p->n_prepared], kl__seq_count(p->seq));
+        double t = kl__now() - start;
+        kl_status end = kl__lane_finish(j->lane);
+        st = st == KL_OK ? end : st;
+        *seconds = r == 0 || t < *seconds ? t : *seconds;
+    }
+    return st;
+}
+
+static kl_status time_plan(job *j, const kl__plan *p, int runs, kl_profile *out)
 {
     size_t n = kl__seq_count(p->seq);
-    double *all = kl__calloc((n + 1) * (size_t)runs, sizeof *all);
+    double *all = kl__calloc((n + 1) * (size_t)runs, sizeof *all), enqueue = 0;
     kl_status st = all ? KL_OK : KL_E_MEMORY;
     for (int r = 0; st == KL_OK && r < runs; r++)
         st = kl__seq_profile(p->seq, j->lane, all + (size_t)r * n);
     if (st == KL_OK)
-        fill_rows(p, all, all + n * (size_t)runs, runs, rows);
+        fill_rows(p, all, all + n * (size_t)runs, runs, out);
+    if (st == KL_OK)
+        st = time_enqueue(j, p, runs, &enqueue);
+    out->enqueue_seconds += enqueue; /* the sum, until all plans are done */
     kl__free(all);
     return st;
 }
@@ -220,35 +241,39 @@ static kl_status time_plan(job *j, const kl__plan *p, int runs, kl_op_time *rows
 static kl_status time_launches(job *j, int runs, kl_profile *out)
 {
     kl_status st = KL_OK;
-    size_t at = 0;
     for (size_t i = 0; i < j->n_plans; i++)
-        out->n += kl__seq_count(j->plans[i]->seq);
-    if (!(out->rows = kl__calloc(out->n + 1, sizeof *out->rows)))
+        out->launches += launches_of(j->plans[i]);
+    if (!(out->rows = kl__calloc(out->launches + 1, sizeof *out->rows)))
         return KL_E_MEMORY;
-    for (size_t i = 0; st == KL_OK && i < j->n_plans; i++) {
-        st = time_plan(j, j->plans[i], runs, out->rows + at);
-        at += kl__seq_count(j->plans[i]->seq);
-    }
+    for (size_t i = 0; st == KL_OK && i < j->n_plans; i++)
+        st = time_plan(j, j->plans[i], runs, out);
+    out->enqueue_seconds /= out->launches ? (double)out->launches : 1;
     return st;
+}
+
+static kl_status begin(job *j, const char *what, kl_model *m, kl_ctx *ctx, int64_t batch,
+                       bool training, const char *loss, int runs)
+{
+    *j = (job){.ctx = ctx, .batch = batch};
+    if (!m || !ctx)
+        return kl__fail(KL_E_ARG, "%s: the %s is NULL", what, m ? "context" : "model");
+    if (batch < 1 || runs < 0 || runs > MAX_RUNS)
+        return kl__fail(KL_E_ARG, "%s: a batch of %lld samples, %d runs; at least 1, and 0 to %d",
+                        what, (long long)batch, runs, MAX_RUNS);
+    j->lane = kl__ctx_lane(ctx, KL__COMPUTE);
+    return (j->model = copy_model(m)) ? prepare(j, training, loss) : kl__last_status();
 }
 
 kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, const char *loss,
                            int runs, kl_profile *out)
 {
-    if (!m || !ctx || !out)
-        return kl__fail(KL_E_ARG, "kl_model_profile: %s is NULL",
-                        !m    ? "model"
-                        : ctx ? "out"
-                              : "context");
+    if (!out)
+        return kl__fail(KL_E_ARG, "kl_model_profile: out is NULL");
     *out = (kl_profile){0};
-    if (batch < 1 || runs < 0 || runs > MAX_RUNS)
-        return kl__fail(
-            KL_E_ARG, "kl_model_profile: a batch of %lld samples, %d runs; at least 1, and 0 to %d",
-            (long long)batch, runs, MAX_RUNS);
-    job j = {.ctx = ctx, .lane = kl__ctx_lane(ctx, KL__COMPUTE), .batch = batch};
-    runs = runs ? runs : DEFAULT_RUNS;
+    job j;
     double start = kl__now();
-    kl_status st = (j.model = copy_model(m)) ? prepare(&j, training, loss) : kl__last_status();
+    kl_status st = begin(&j, "kl_model_profile", m, ctx, batch, training, loss, runs);
+    runs = runs ? runs : DEFAULT_RUNS;
     out->first_seconds = kl__now() - start;
     if (st == KL_OK)
         st = time_passes(&j, runs, out);
@@ -257,6 +282,24 @@ kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool trainin
     finish(&j);
     if (st != KL_OK)
         kl_profile_free(out);
+    return st;
+}
+
+kl_status kl_model_trace(kl_model *m, kl_ctx *ctx, int64_t batch, bool training, const char *loss,
+                         int runs, const char *path)
+{
+    job j;
+    kl_status st = begin(&j, "kl_model_trace", m, ctx, batch, training, loss, runs);
+    if (st == KL_OK)
+        st = kl_ctx_trace(ctx);
+    bool tracing = st == KL_OK;
+    for (int i = 0; st == KL_OK && i < (runs ? runs : DEFAULT_RUNS); i++)
+        st = run_once(&j);
+    if (tracing) {
+        kl_status written = kl_ctx_trace_write(ctx, st == KL_OK ? path : NULL);
+        st = st == KL_OK ? written : st;
+    }
+    finish(&j);
     return st;
 }
 

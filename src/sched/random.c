@@ -46,14 +46,14 @@ static void fill(const kl_graph *g, const kl_node *x, kl_dtype dtype, kl__rng r,
     }
 }
 
-static kl_status make_one(const kl_model *m, const kl_node *x, int64_t batch, uint64_t seed,
-                          kl_bind *out)
+kl_status kl__random_one(const kl_graph *g, const kl_node *x, kl_dtype real, int64_t batch,
+                         uint64_t seed, kl_bind *out)
 {
     kl__desc d = x->desc;
     char buf[96];
     size_t bytes;
     if (d.dtype == KL_F32)
-        d.dtype = m->real;
+        d.dtype = real;
     if (d.shape.n_dims > 0 && d.shape.dim[0] == KL_BATCH)
         d.shape.dim[0] = batch;
     if (!kl__desc_bytes(&d, &bytes))
@@ -62,7 +62,7 @@ static kl_status make_one(const kl_model *m, const kl_node *x, int64_t batch, ui
     void *p = kl__alloc(bytes);
     if (!p)
         return KL_E_MEMORY;
-    fill(m->graph, x, d.dtype, kl__rng_of(seed, x->name, 0), bytes / kl_dtype_size(d.dtype), p);
+    fill(g, x, d.dtype, kl__rng_of(seed, x->name, 0), bytes / kl_dtype_size(d.dtype), p);
     *out = (kl_bind){.name = x->name, .host = p, .host_bytes = bytes};
     return KL_OK;
 }
@@ -74,7 +74,8 @@ kl_status kl__random_make(const kl_model *m, int64_t batch, uint64_t seed, kl__r
     if (!out->binds)
         return KL_E_MEMORY;
     for (size_t i = 0; st == KL_OK && i < kl_graph_n_inputs(m->graph); i++) {
-        st = make_one(m, kl_graph_input(m->graph, i), batch, seed, &out->binds[i]);
+        st = kl__random_one(m->graph, kl_graph_input(m->graph, i), m->real, batch, seed,
+                            &out->binds[i]);
         if (st == KL_OK)
             out->n++;
     }

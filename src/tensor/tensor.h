@@ -22,8 +22,9 @@ typedef enum kl__layout_kind {
     /* rank 4: [N, ceil(C/c), top+H+bottom, left+W+right, c]; channels padded with zeros, halo
      * zero */
     KL__NCHWC,
-    KL__OIHWC /* rank 4 weights [O,I,H,W]: [ceil(O/c), ceil(I/c), H, W, c of I, c of O], padded with
-                 zeros */
+    KL__OIHWC, /* rank 4 weights [O,I,H,W]: [ceil(O/c), ceil(I/c), H, W, c of I, c of O], padded
+                  with zeros */
+    KL__OIHWCT /* the same with the last two turned round: [..., c of O, c of I] */
 } kl__layout_kind;
 typedef struct kl__layout {
     kl__layout_kind kind;

@@ -214,11 +214,13 @@ static dual unary(dual x)
     dual a3 = x.v < 0 ? chain(x, expm1(x.v), exp(x.v)) : x;
     dual a4 = times(x, sigmoid((dual){1.5 * x.v, 1.5 * x.d}));
     dual a5 = sigmoid(x), a6 = chain(x, t, 1 - t * t);
+    dual a8 = x.v < 0 || x.v > 0.75 ? (dual){x.v < 0 ? 0 : 6, 0} : (dual){8 * x.v, 8 * x.d};
     dual b1 = chain(x, exp(x.v), exp(x.v)), b2 = chain(p, log(p.v), 1 / p.v);
     dual b3 = chain(p, sqrt(p.v), 0.5 / sqrt(p.v)), b4 = times(x, x), b5 = times(minus, x);
     dual b6 = x.v < 0 ? b5 : x, b7 = {factor * x.v + 2, factor * x.d};
     dual s4 = times(b1, chain(b7, 1 / b7.v, -1 / (b7.v * b7.v)));
-    dual t1 = plus(plus(a1, a2), times(a3, a4)), t2 = plus(plus(a5, times(minus, a6)), s4);
+    dual t1 = plus(plus(plus(a1, a8), a2), times(a3, a4));
+    dual t2 = plus(plus(a5, times(minus, a6)), s4);
     return plus(plus(t1, t2), times(plus(plus(b2, b3), times(b4, b5)), b6));
 }
 

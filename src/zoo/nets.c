@@ -3,6 +3,7 @@
 
 #define CIFAR {3, {3, 32, 32}}
 #define DIGIT {3, {1, 28, 28}}
+#define IMAGENET {3, {3, 224, 224}}
 
 static const char lenet[] =
     "conv1 = conv2d(image, filters=6, kernel=5, pad=2, init=torch)\n"
@@ -67,12 +68,29 @@ static const char vgg6bn[] = VGG6(NORMED);
 const kl__zoo_net kl__zoo_nets[] = {
     {{"lenet", "LeNet-5 with relu, max pooling: 2 convolutions, 3 dense layers", DIGIT, 10},
      lenet,
-     "fc3"},
+     "fc3",
+     NULL},
     {{"fashion", "2 convolutions with batch norm, a dense layer with dropout", DIGIT, 10},
      fashion,
-     "fc2"},
-    {{"practical", "3 convolutions of 5x5, a dense layer of 1000", CIFAR, 10}, practical, "fc2"},
-    {{"vgg6", "VGG with 6 convolutions of 3x3 and 2 dense layers", CIFAR, 10}, vgg6, "fc2"},
-    {{"vgg6bn", "vgg6 with batch norm", CIFAR, 10}, vgg6bn, "fc2"},
+     "fc2",
+     NULL},
+    {{"practical", "3 convolutions of 5x5, a dense layer of 1000", CIFAR, 10},
+     practical,
+     "fc2",
+     NULL},
+    {{"vgg6", "VGG with 6 convolutions of 3x3 and 2 dense layers", CIFAR, 10}, vgg6, "fc2", NULL},
+    {{"vgg6bn", "vgg6 with batch norm", CIFAR, 10}, vgg6bn, "fc2", NULL},
+    {{"resnet18", "residual network of 18 layers, blocks of two 3x3", IMAGENET, 1000},
+     NULL,
+     "fc",
+     kl__zoo_resnet18},
+    {{"resnet50", "residual network of 50 layers, blocks of 1x1, 3x3, 1x1", IMAGENET, 1000},
+     NULL,
+     "fc",
+     kl__zoo_resnet50},
+    {{"mobilenet_v2", "inverted residuals: depthwise 3x3 between 1x1", IMAGENET, 1000},
+     NULL,
+     "classifier.1",
+     kl__zoo_mobilenet_v2},
 };
 const size_t kl__zoo_n_nets = sizeof kl__zoo_nets / sizeof *kl__zoo_nets;

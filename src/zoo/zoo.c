@@ -38,17 +38,17 @@ static const kl__zoo_net *find(const char *name)
 
 static void put_body(kl__text *t, const char *body, int n_classes)
 {
-    for (const char *p; (p = strstr(body, "%K")); body = p + 2) {
+    for (const char *p; body && (p = strstr(body, "%K")); body = p + 2) {
         kl__put_n(t, body, (size_t)(p - body));
         kl__put(t, "%d", n_classes);
     }
-    kl__put(t, "%s", body);
+    kl__put(t, "%s", body ? body : "");
 }
 
 kl_graph *kl_zoo_build(const char *name, const kl_shape *sample, int n_classes)
 {
     const kl__zoo_net *net = find(name);
-    kl__text t = {0};
+    kl__text t = {0}, body = {0};
     kl_graph *g = NULL;
     if (!net)
         return NULL;
@@ -67,7 +67,11 @@ kl_graph *kl_zoo_build(const char *name, const kl_shape *sample, int n_classes)
     kl__put(&t, "image = input(shape=[N,%lld,%lld,%lld])\n", (long long)sample->dim[0],
             (long long)sample->dim[1], (long long)sample->dim[2]);
     kl__put(&t, "label = input(shape=[N], dtype=i32)\n");
-    put_body(&t, net->body, n_classes);
+    if (net->write)
+        net->write(&body);
+    put_body(&t, net->write ? body.s : net->body, n_classes);
+    t.failed |= body.failed;
+    kl__text_free(&body);
     kl__put(&t, "loss = softmax_xent(%s, label)\noutput logits = %s\noutput loss = loss\n",
             net->logits, net->logits);
     if (!t.failed)

@@ -54,6 +54,7 @@ static int kinked(kl_graph *g, kl_node *const *in, kl_node **out)
 {
     kl_node *y = join(g, NULL, kl_relu(g, in[0]), 1);
     y = join(g, y, kl_leaky_relu(g, in[0], NULL), -2);
+    y = join(g, y, kl_relu6(g, kl_scale(g, in[0], &(kl_scale_opts){.scale = 5})), 1);
     y = join(g, y, kl_elu(g, in[0], NULL), 3);
     out[0] = join(g, y, kl_abs(g, in[0]), 0.7f);
     return 1;

@@ -27,6 +27,7 @@ static const char every_op[] =
     "b = param(shape=[6])\n"
     "bi = bias(v, b)\n"
     "r = relu(v)\n"
+    "r6 = relu6(v)\n"
     "l = leaky_relu(v)\n"
     "l2 = leaky_relu(v, slope=0.3)\n"
     "l3 = leaky_relu(v, slope=0)\n"

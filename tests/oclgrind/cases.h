@@ -88,10 +88,10 @@ static const text_case text_cases[] = {
      "v = input(shape=[3,7])\na = relu(v)\nb = leaky_relu(v)\nc = elu(v)\nd = swish(v)\ne = "
      "sigmoid(v)\nf = tanh(v)\ng = softplus(v)\nh = exp(v)\n"
      "i = square(v)\nj = neg(v)\nk = abs(v)\nl = scale(v, scale=2, shift=1)\nm = sqrt(i)\nn = "
-     "log(h)\n"
+     "log(h)\no = relu6(v)\n"
      "output a = a\noutput b = b\noutput c = c\noutput d = d\noutput e = e\noutput f = f\noutput g "
      "= g\noutput h = h\noutput i = i\noutput j = j\n"
-     "output k = k\noutput l = l\noutput m = m\noutput n = n\n",
+     "output k = k\noutput l = l\noutput m = m\noutput n = n\noutput o = o\n",
      0},
     {"binary",
      "a = input(shape=[3,2,9])\nb = input(shape=[2,1])\nc = param(shape=[3,1,9])\nd = add(a, b)\ne "

@@ -416,6 +416,36 @@ static void launch(kl__seq *s, kl__launch l)
     printf("kernel %s\n", l.kernel);
 }
 
+/* The kernels of peaks.cl over all 128 numbers, in two groups of `items`. */
+static void add_peaks(kl__seq *s, kl__arg from, kl__arg to, int vn, uint32_t items)
+{
+    kl__defs d = {{0}};
+    const kl__arg n = {.kind = KL__ARG_U32, .v = {.u32 = 64 / (uint32_t)vn}},
+                  rounds = {.kind = KL__ARG_U32, .v = {.u32 = 2}};
+    kl__launch l = {.file = "peaks.cl",
+                    .kernel = "peaks_fma",
+                    .defs = &d,
+                    .n_args = 4,
+                    .arg = {to, rounds, kl__arg_f32(0.5f), kl__arg_f32(1)},
+                    .global = {2 * items},
+                    .local = {items}};
+    kl__def_int(&d, "VN", vn);
+    launch(s, l);
+    l.kernel = "peaks_empty";
+    l.n_args = 1;
+    launch(s, l);
+    l.kernel = "peaks_read";
+    l.n_args = 4;
+    l.arg[0] = from;
+    l.arg[1] = to;
+    l.arg[2] = n;
+    l.arg[3] = rounds;
+    launch(s, l);
+    l.kernel = "peaks_copy";
+    launch(s, l);
+    kl__defs_free(&d);
+}
+
 static void run_direct(void)
 {
     static const float x[128];
@@ -454,6 +484,8 @@ static void run_direct(void)
                            .arg = {from, to, kl__arg_i32(121), kl__arg_i32(11)},
                            .global = {128},
                            .local = {64}});
+    add_peaks(s, from, to, 1, 8);
+    add_peaks(s, from, to, 4, 2);
     if (kl__seq_run(s, kl__ctx_lane(ctx, KL__COMPUTE), 0, kl__seq_count(s)) != KL_OK ||
         kl_ctx_finish(ctx) != KL_OK)
         die("direct");

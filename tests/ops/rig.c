@@ -58,7 +58,7 @@ static void note(const char *op, const char *variant)
 
 static bool has_vectors(const char *variant)
 {
-    return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4);
+    return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4) || !strcmp(variant, "dw");
 }
 
 /** Variants for devices without vectors: where there are some, such a device is played. */

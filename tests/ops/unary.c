@@ -33,6 +33,8 @@ static double logistic(double x)
 }
 FN(r_relu, x < 0 ? 0 : x)
 FN(r_relu_bwd, x <= 0 ? 0 : dy)
+FN(r_relu6, x < 0 ? 0 : x > 6 ? 6 : x)
+FN(r_relu6_bwd, x <= 0 || x >= 6 ? 0 : dy)
 FN(r_leaky, x < 0 ? p * x : x)
 FN(r_leaky_bwd, x <= 0 ? p * dy : dy)
 FN(r_elu, x < 0 ? p * expm1(x) : x)
@@ -73,6 +75,8 @@ typedef struct row {
 static const row rows[] = {
     {&kl__op_relu, r_relu, NULL, -3, 3, 0},
     {&kl__op_relu_bwd, r_relu_bwd, NULL, -3, 3, 0},
+    {&kl__op_relu6, r_relu6, NULL, -3, 9, 0},
+    {&kl__op_relu6_bwd, r_relu6_bwd, NULL, -3, 9, 0},
     {&kl__op_leaky_relu, r_leaky, &slope, -3, 3, 1},
     {&kl__op_leaky_relu_bwd, r_leaky_bwd, &slope, -3, 3, 1},
     {&kl__op_elu, r_elu, &slope, -20, 3, 7},
@@ -177,8 +181,8 @@ static void special_values_of_forward_ops(void **state)
 static void special_values_of_gradients(void **state)
 {
     (void)state;
-    static const kl__op *const ops[] = {&kl__op_relu_bwd, &kl__op_leaky_relu_bwd, &kl__op_abs_bwd,
-                                        &kl__op_swish_bwd, &kl__op_elu_bwd};
+    static const kl__op *const ops[] = {&kl__op_relu_bwd, &kl__op_relu6_bwd, &kl__op_leaky_relu_bwd,
+                                        &kl__op_abs_bwd,  &kl__op_swish_bwd, &kl__op_elu_bwd};
     static const double x[] = {NAN,   HUGE_VAL, -HUGE_VAL, 0.0, -0.0, 1e-30, 1e20,
                                -1e20, 900,      -900,      5,   3,    -3};
     static const double dy[] = {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, NAN, HUGE_VAL, 1};
@@ -203,7 +207,7 @@ static void gradients(void **state)
         rig_case c = case_of(&rows[i], 33);
         c.name = rows[i].op->name;
         c.in[0].lo = fmax(c.in[0].lo, -3);
-        c.in[0].hi = fmin(c.in[0].hi, 3);
+        c.in[0].hi = rows[i].op == &kl__op_relu6 ? 9 : fmin(c.in[0].hi, 3);
         c.in[0].lo = rows[i].op == &kl__op_sqrt || rows[i].op == &kl__op_log ? 0.1 : c.in[0].lo;
         rig_grad(&c);
     }

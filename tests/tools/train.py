@@ -310,33 +310,14 @@ class Look(Case):
         self.assertIn("235 parameters", text)
         self.assertIn("lenet", self.kiln("summary")[0])
 
-    def test_bench(self):
-        doc = json.loads(
-            self.kiln(
-                "bench",
-                "net.txt",
-                "--batch",
-                "1,8",
-                "--train",
-                "--infer",
-                "--runs",
-                2,
-                "--layers",
-                "--json",
-            )[0]
-        )
-        self.assertEqual(
-            [(r["mode"], r["batch"]) for r in doc["rows"]],
-            [("infer", 1), ("infer", 8), ("train", 1), ("train", 8)],
-        )
-        for r in doc["rows"]:
-            self.assertGreater(r["images_per_second"], 0)
-            self.assertGreater(r["peak_bytes"], r["arena_bytes"])
-            self.assertEqual(len(r["layers"]) > 0, True)
-        text, _ = self.kiln("bench", "net.txt", "--runs", 1, "--layers")
-        self.assertIn("images/s", text)
-        self.assertIn("GFLOP/s", text)
-        self.fails(2, "list of sizes", "bench", "net.txt", "--batch", "1,x")
+    def test_trace(self):
+        self.train("--epochs", 2, "--trace", "trace.json")
+        events = json.loads(self.read("trace.json"))["traceEvents"]
+        slices = [e for e in events if e["ph"] == "X"]
+        steps = [e for e in slices if e["args"]["node"] == "fc"]
+        self.assertEqual(len(steps), 10)  # of 18
+        self.assertEqual({e["tid"] for e in slices} - {0, 1, 2}, set())
+        self.assertNotIn("trace", self.read("run/args.json"))
 
     def test_gradcheck(self):
         rows = json.loads(self.kiln("gradcheck", "net.txt", "--per-param", 3, "--json")[0])
