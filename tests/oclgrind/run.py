@@ -23,7 +23,8 @@ WIDTHS = {
           'maxpool', 'avgpool', 'maxpool_c', 'avgpool_c', 'batchnorm', 'batchnorm_cols',
           'softmax_cols', 'xent', 'dropout', 'sum_mixed', 'reorder0', 'reorder1', 'unary', 'adam'],
     # a device that runs work-groups in step
-    '1': ['conv_same', 'conv_stride', 'conv_groups', 'conv_depthwise', 'conv_transpose'],
+    '1': ['conv_same', 'conv_stride', 'conv_groups', 'conv_depthwise', 'conv_transpose',
+          'rows_long', 'batchnorm', 'global_avg', 'global_max'],
 }
 
 # Oclgrind's check of uninitialised memory dies of a shuffle that gives fewer lanes than it takes
