@@ -56,8 +56,9 @@ static inline void gather(T *taps, global const T *w, int k, int K, int wo, int 
     }
 }
 
-/* x [N, blocks, plane of x_plane pixels in rows of x_row, VN], tap 0 of output 0,0 at pixel x_first;
- * y [N, blocks, OH, OW, VN] in its halo. K output channels. Item: RB rows of NB images of a block.
+/* x [N, blocks, plane of x_plane pixels in rows of x_row, VN], tap 0 of output 0,0 at pixel
+ * x_first; y [N, blocks, OH, OW, VN] in its halo. K output channels. Item: RB rows of NB images of
+ * a block.
  */
 kernel void conv2d_dw(global const T *x, ulong x0, global const T *w, ulong w0, global const T *b,
                       ulong b0, global T *y, ulong y0, int has_bias, int N, int K, int x_plane,
@@ -111,9 +112,9 @@ kernel void conv2d_dw(global const T *x, ulong x0, global const T *w, ulong w0, 
     }
 }
 
-/* dx [N, blocks, H, W, VN] in its halo from dy [N, blocks, d_plane pixels in rows of d_row, VN] with
- * cell 0,0 at pixel d_first, where a stride is 2 or more. A tile is PX columns of dy, and the SW PX
- * columns of dx whose taps they are. The rest as above; PT: rows of padding. */
+/* dx [N, blocks, H, W, VN] in its halo from dy [N, blocks, d_plane pixels in rows of d_row, VN]
+ * with cell 0,0 at pixel d_first, where a stride is 2 or more. A tile is PX columns of dy, and the
+ * SW PX columns of dx whose taps they are. The rest as above; PT: rows of padding. */
 kernel void conv2d_dw_data(global const T *dy, ulong dy0, global const T *w, ulong w0,
                            global const T *b, ulong b0, global T *dx, ulong dx0, int has_bias,
                            int N, int K, int d_plane, int d_row, int d_first, int SH, int DH,

@@ -1,6 +1,6 @@
 /* Gradient by its weights of a convolution in groups that lie inside one vector of channels, for
- * CPU-like devices. A work-item takes one block of channels and a part of the rows of all images and
- * keeps HT rows of taps in registers; conv2d_dw_bww_sum adds the parts in order. Bound: FMA
+ * CPU-like devices. A work-item takes one block of channels and a part of the rows of all images
+ * and keeps HT rows of taps in registers; conv2d_dw_bww_sum adds the parts in order. Bound: FMA
  * throughput in the L1 and L2, else memory bandwidth. */
 #include "vec.cl"
 
@@ -38,9 +38,9 @@ static inline __attribute__((always_inline)) void pixel(V acc[HT][KW], V dv, glo
             acc[h][i] = fma(VLOAD(a + h * tap_row + i * DW * VN), dv, acc[h][i]);
 }
 
-/* x as in conv2d_dw; dy [N, blocks, y_plane pixels in rows of y_row, VN], cell 0,0 at pixel y_first;
- * part [parts, blocks, KH, KW, CG, VN]: lanes are channels of x, times channel j of dy in their
- * group. Global: blocks, parts. */
+/* x as in conv2d_dw; dy [N, blocks, y_plane pixels in rows of y_row, VN], cell 0,0 at pixel
+ * y_first; part [parts, blocks, KH, KW, CG, VN]: lanes are channels of x, times channel j of dy in
+ * their group. Global: blocks, parts. */
 kernel void conv2d_dw_bww(global const T *x, ulong x0, global const T *dy, ulong dy0,
                           global T *part, ulong part0, int N, int x_plane, int x_row, int x_first,
                           int y_plane, int y_row, int y_first, int SH, int DH, int OH, int OW)

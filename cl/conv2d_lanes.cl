@@ -12,7 +12,7 @@
 #define LANES1 s1133
 #endif
 
-static inline __attribute__((always_inline)) V lanes(V v, int j)
+static inline __attribute__((always_inline, unused)) V lanes(V v, int j)
 {
 #if CG == 1
     return v;

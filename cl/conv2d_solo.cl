@@ -22,14 +22,15 @@ static void zero_halo(global T *y, int from, int to, int cols, int top, int bott
     }
 }
 
-/* x [N, XC blocks, XH, XW, XB]; w: pieces [KH, KW, VN of x, VN of y], wk apart from one block of y to
- * the next, wblock from one of x, wgroup from group to group; y [N, YC blocks, top + H + bottom, left
+/* x [N, XC blocks, XH, XW, XB]; w: pieces [KH, KW, VN of x, VN of y], wk apart from one block of y
+ * to the next, wblock from one of x, wgroup from group to group; y [N, YC blocks, top + H + bottom,
+ * left
  * + W + right, VN]. This launch makes the cells (oy + r osh, ox + q osw) of y, r < OH, q < OW;
  * output r, q reads x at row iy + r SH + j xh, column ix + q SW + i xw for tap (kh + j qh, kw + i
  * qw), j < nh, i < nw. CI channels are added up, in CB blocks per group; KG blocks of y per group.
  * flat: pixels of planes without a halo, in "rows" of OW of the H x W pixels.
- * Global: neighbours among the blocks of y (KB each), strips of RB rows x N, the others. HT: rows of
- * taps whose weights share L1. halo: this launch writes y's halo too. */
+ * Global: neighbours among the blocks of y (KB each), strips of RB rows x N, the others. HT: rows
+ * of taps whose weights share L1. halo: this launch writes y's halo too. */
 kernel void conv2d_solo(global const T *x, ulong x0, global const T *w, ulong w0, global const T *b,
                         ulong b0, global T *y, ulong y0, int has_bias, int CI, int CB, int XC,
                         int XH, int XW, int OC, int KG, int YC, int wk, int wblock, int wgroup,
@@ -42,7 +43,8 @@ kernel void conv2d_solo(global const T *x, ulong x0, global const T *w, ulong w0
     int r0 = get_global_id(1) % strips * RB, r1 = min(r0 + RB, OH);
     int k0 = (get_global_id(2) * get_global_size(0) + get_global_id(0)) * KB, group = k0 / KG;
     int wtap = VN * VN;
-    int yrow = (flat ? 1 : left + W + right) * VN, yblock = (top + H + bottom) * (left + W + right) * VN;
+    int yrow = (flat ? 1 : left + W + right) * VN,
+        yblock = (top + H + bottom) * (left + W + right) * VN;
     int xrow = (flat ? 1 : XW) * XB, plane = XH * XW * XB, blocks = XB == 1 ? 1 : CB;
     V start[KB];
 #pragma unroll
@@ -68,7 +70,8 @@ kernel void conv2d_solo(global const T *x, ulong x0, global const T *w, ulong w0
                 global const T *xr = x + (long)c * plane + (long)(r * SH + j * xh) * xrow;
                 int h = oy + r * osh, cols = flat ? min(OW, H * W - h) : OW;
                 for (int q = 0; q < cols; q += PX) {
-                    /* the last tile of a row may begin before its first pixel that is still to do */
+                    /* the last tile of a row may begin before its first pixel that is still to do
+                     */
                     int q0 = min(q, cols - PX), from = q - q0;
                     global T *yt = y + (long)r * osh * yrow + q0 * osw * VN;
                     V acc[KB][PX];

@@ -5,6 +5,9 @@
  *                     needs (VN 1: channel k of a plain value)
  *   EPI(y, v, w)      declares y, the value to store at column w of that row where the op's own is
  *                     v; pad lanes come out as zero
+ * Kernels that store plain rows have instead
+ *   EPI_LINE(r)         the same for row r of a matrix
+ *   EPI_AT(y, v, j, n)  declares y, the n values (at most a vector) from column j of that row on
  * Without that text they do nothing. */
 #include "vec.cl"
 
@@ -20,4 +23,6 @@ static inline V epi_value(EPI_VALUES)
 #define EPI_PARAMS
 #define EPI_ROW(n, k, h)
 #define EPI(y, v, w) const V y = (v);
+#define EPI_LINE(r)
+#define EPI_AT(y, v, j, n) const V y = (v);
 #endif

@@ -95,7 +95,7 @@ void dots(__global const float *a, __global const float *b, int ld, int n, __glo
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 matmul_dot(__global const float *a, ulong a_at, __global const float *b, ulong b_at,
            __global const float *bias, ulong bias_at, __global float *c, ulong c_at, int M, int N,
-           int K, int has_bias, int mt, int nt, int kc, int splits, int k_per)
+           int K, int has_bias, int mt, int nt, int kc, int splits, int k_per EPI_PARAMS)
 {
     const int m0 = (int)get_global_id(1) * mt, n0 = (int)get_global_id(0) * nt;
     const int batch = (int)get_global_id(2) / splits, split = (int)get_global_id(2) % splits;
@@ -114,5 +114,8 @@ matmul_dot(__global const float *a, ulong a_at, __global const float *b, ulong b
                 dots(a + (ulong)i * (ulong)K + (ulong)k0, b + (ulong)j * (ulong)K + (ulong)k0, K, n,
                      c + (ulong)i * (ulong)N + (ulong)j, N, rows - i, cols - j, k0 > k_first,
                      has_bias && splits == 1 ? bias + bias_at + n0 + j : 0);
+    }
+    if (splits == 1) {
+        FINISH(c, N, m0, n0, rows, cols)
     }
 }

@@ -135,7 +135,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 matmul_solo(__global const float *a, ulong a_at, __global const float *b, ulong b_at,
             __global const float *bias, ulong bias_at, __global float *c, ulong c_at, int M, int N,
             int K, int ta, int tb, int has_bias, int mt, int nt, int kc, int splits, int k_per,
-            __local float *a_pack, __local float *b_pack)
+            __local float *a_pack, __local float *b_pack EPI_PARAMS)
 {
     const int m0 = (int)get_global_id(1) * mt, n0 = (int)get_global_id(0) * nt;
     const int batch = (int)get_global_id(2) / splits, split = (int)get_global_id(2) % splits;
@@ -176,13 +176,16 @@ matmul_solo(__global const float *a, ulong a_at, __global const float *b, ulong 
             }
         }
     }
+    if (splits == 1) {
+        FINISH(c, N, m0, n0, rows, cols)
+    }
 }
 
 /* c = sum over splits of part [splits][total] in order, plus bias by column. Item: `per` rows of N.
  */
 __kernel void matmul_sum_solo(__global const float *part, ulong part_at, __global const float *bias,
                               ulong bias_at, __global float *c, ulong c_at, int rows, int N,
-                              int splits, int has_bias, int per)
+                              int splits, int has_bias, int per EPI_PARAMS)
 {
     const int last = min(rows, (int)(get_global_id(0) + 1) * per);
     const ulong total = (ulong)rows * (ulong)N;
@@ -203,5 +206,6 @@ __kernel void matmul_sum_solo(__global const float *part, ulong part_at, __globa
                 s += p[(ulong)i * total + (ulong)j];
             to[j] = has_bias ? s + bias[j] : s;
         }
+        FINISH(to, N, r, 0, 1, N)
     }
 }

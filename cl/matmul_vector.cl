@@ -2,17 +2,14 @@
 #ifndef KL_MATMUL_VECTOR_CL
 #define KL_MATMUL_VECTOR_CL
 
-#include "common.cl"
-
-#ifndef W /* floats per vector: 16, 8 or 4 */
-#define W 16
+#ifndef VN /* floats per vector: 16, 8 or 4 */
+#define VN 16
 #endif
+#include "epilogue.cl"
 
+#define W VN
 #define CAT_(a, b) a##b
 #define CAT(a, b) CAT_(a, b)
-#define V CAT(float, W)
-#define VLOAD(p) CAT(vload, W)(0, p)
-#define VSTORE(v, p) CAT(vstore, W)(v, 0, p)
 
 /* Lanes of a and b by turns: of their first halves, of their second halves. Written out, so that
  * every compiler makes one permutation of it. */
@@ -63,5 +60,22 @@ void put(__global float *c, V v, int n, int add, __global const float *bias)
     for (int i = 0; i < n; i++)
         c[i] = part[i] + (add ? c[i] : bias ? bias[i] : 0);
 }
+
+/* The epilogue of `rows` x `cols` of C at c, which start at row m0 and column n0: to be put where
+ * they are complete, and still in cache. */
+#ifdef EPI_VALUES
+#define FINISH(c, ldc, m0, n0, rows, cols)                                                         \
+    for (int r_ = 0; r_ < (rows); r_++) {                                                          \
+        EPI_LINE((m0) + r_)                                                                        \
+        for (int j_ = 0; j_ < (cols); j_ += W) {                                                   \
+            __global float *to_ = (c) + (ulong)r_ * (ulong)(ldc) + (ulong)j_;                      \
+            const int n_ = (cols) - j_;                                                            \
+            EPI_AT(y_, vec_at(to_, n_), (n0) + j_, n_)                                             \
+            put(to_, y_, n_, 0, 0);                                                                \
+        }                                                                                          \
+    }
+#else
+#define FINISH(c, ldc, m0, n0, rows, cols)
+#endif
 
 #endif

@@ -1,7 +1,7 @@
-/* What a device can do at most: multiply-adds from registers, and bytes moved over working sets that
- * fit one cache or another. `kiln bench` tells kernels' times as shares of these. Every work-item
- * of a group takes every LS-th vector of the group's chunk; one body serves groups of one item with
- * wide vectors and groups of many with narrow ones. */
+/* What a device can do at most: multiply-adds from registers, and bytes moved over working sets
+ * that fit one cache or another. `kiln bench` tells kernels' times as shares of these. Every
+ * work-item of a group takes every LS-th vector of the group's chunk; one body serves groups of one
+ * item with wide vectors and groups of many with narrow ones. */
 #include "vec.cl"
 
 #define EACH(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)

@@ -11,6 +11,13 @@
 #define STORE CAT(vstore, V)
 #define TV CAT(T, V)
 
+#ifdef NO_PLACES /* nobody reads the places of the maxima: inference */
+#define PLACES
+#define SET_PLACE(at, v) (void)(v)
+#else
+#define PLACES , global int *restrict arg, ulong ao
+#define SET_PLACE(at, v) arg[ao + (ulong)(at)] = (v)
+#endif
 #define OVER(v, m) (!((v) <= (m)) & ((m) == (m))) /* larger, or the first NaN */
 #define OVER_V(v, m) (~((v) <= (m)) & ((m) == (m)))
 
@@ -42,7 +49,7 @@ kernel void global_avgpool_bwd_ref(global const T *restrict dy, ulong dyo, globa
 }
 
 kernel void global_maxpool_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y,
-                                   ulong yo, global int *restrict arg, ulong ao, int planes, int hw)
+                                   ulong yo PLACES, int planes, int hw)
 {
     int id = (int)get_global_id(0);
     if (id >= planes)
@@ -58,7 +65,7 @@ kernel void global_maxpool_fwd_ref(global const T *restrict x, ulong xo, global 
         }
     }
     y[yo + (ulong)id] = m;
-    arg[ao + (ulong)id] = at;
+    SET_PLACE(id, at);
 }
 
 kernel void global_maxpool_bwd_ref(global const T *restrict dy, ulong dyo,
@@ -120,8 +127,7 @@ kernel void global_avgpool_bwd_solo(global const T *restrict dy, ulong dyo, glob
 /* First the maximum in vectors, then the place where it stands first: the plane is in the cache by
  * then. */
 kernel void global_maxpool_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y,
-                                    ulong yo, global int *restrict arg, ulong ao, int planes,
-                                    int hw, int per)
+                                    ulong yo PLACES, int planes, int hw, int per)
 {
     int plane = (int)get_global_id(0) * per, end = min(plane + per, planes);
     for (; plane < end; plane++) {
@@ -143,7 +149,7 @@ kernel void global_maxpool_fwd_solo(global const T *restrict x, ulong xo, global
         for (i = 0; m == m ? p[i] != m : p[i] == p[i];)
             i++;
         y[yo + (ulong)plane] = p[i];
-        arg[ao + (ulong)plane] = i;
+        SET_PLACE(plane, i);
     }
 }
 

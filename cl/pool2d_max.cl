@@ -6,6 +6,15 @@
 #ifndef A /* type of arg: uchar for windows of at most 255 cells, else int */
 #define A uchar
 #endif
+#ifdef NO_PLACES /* nobody reads the places: inference */
+#define PLACES
+#define SET_PLACE(at, v) (void)(v)
+#define SET_PLACES(at, v) (void)(v)
+#else
+#define PLACES , global A *restrict arg, ulong ao
+#define SET_PLACE(at, v) arg[ao + (ulong)(at)] = (A)(v)
+#define SET_PLACES(at, v) STORE(CAT(CAT(convert_, A), V)(v), 0, arg + ao + (ulong)(at))
+#endif
 
 /* Is v taken over m? A NaN is, but not over an earlier one. */
 #define OVER(v, m) (!((v) <= (m)) & ((m) == (m)))
@@ -31,9 +40,9 @@ static inline T window_max(global const T *p, int W, int kw, int lo, int hi, int
 }
 
 /* One item per output element. */
-kernel void maxpool2d_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y, ulong yo,
-                              global A *restrict arg, ulong ao, int n, int H, int W, int OH, int OW,
-                              int kh, int kw, int sh, int sw, int PT, int PL)
+kernel void maxpool2d_fwd_ref(global const T *restrict x, ulong xo, global T *restrict y,
+                              ulong yo PLACES, int n, int H, int W, int OH, int OW, int kh, int kw,
+                              int sh, int sw, int PT, int PL)
 {
     int id = (int)get_global_id(0);
     if (id >= n)
@@ -43,7 +52,7 @@ kernel void maxpool2d_fwd_ref(global const T *restrict x, ulong xo, global T *re
     global const T *p = x + xo + (long)plane * H * W + (long)h * W + w;
     y[yo + (ulong)id] =
         window_max(p, W, kw, max(0, -h), min(kh, H - h), max(0, -w), min(kw, W - w), &at);
-    arg[ao + (ulong)id] = (A)at;
+    SET_PLACE(id, at);
 }
 
 /* dx gathers the windows that took it, in their order. One item per input element. */
@@ -68,7 +77,7 @@ kernel void maxpool2d_bwd_ref(global const T *restrict dy, ulong dyo, global con
 
 #ifdef VECTORS
 /* V windows side by side, all of their columns inside. */
-static inline void block_max(global const T *p, int W, int lo, int hi, global T *y, global A *arg)
+static inline TV block_max(global const T *p, int W, int lo, int hi, IV *at)
 {
     TV m = (TV)(-INFINITY);
     IV a = (IV)(lo * KW);
@@ -80,46 +89,49 @@ static inline void block_max(global const T *p, int W, int lo, int hi, global T 
             m = select(m, v, OVER_V(v, m));
             a = select(a, (IV)(i * KW + j), over);
         }
-    STORE(m, 0, y);
-    STORE(CAT(CAT(convert_, A), V)(a), 0, arg);
+    *at = a;
+    return m;
 }
 #endif
 
 /* An item: `rows` rows of windows (id 0) of one plane (id 1). */
-kernel void maxpool2d_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y, ulong yo,
-                               global A *restrict arg, ulong ao, int rows, int H, int W, int OH,
-                               int OW, int PT, int PL)
+kernel void maxpool2d_fwd_solo(global const T *restrict x, ulong xo, global T *restrict y,
+                               ulong yo PLACES, int rows, int H, int W, int OH, int OW, int PT,
+                               int PL)
 {
     int plane = (int)get_global_id(1), oh = (int)get_global_id(0) * rows, last = min(oh + rows, OH);
 #ifdef VECTORS
     int first = row_first(OW, PL), end = row_end(W, OW, PL);
 #endif
+    ulong to = (ulong)plane * (ulong)(OH * OW); /* of the row's first window */
     x += xo + (ulong)plane * (ulong)(H * W);
-    y += yo + (ulong)plane * (ulong)(OH * OW);
-    arg += ao + (ulong)plane * (ulong)(OH * OW);
-    for (; oh < last; oh++) {
+    y += yo;
+    to += (ulong)(oh * OW);
+    for (; oh < last; oh++, to += (ulong)OW) {
         int h = oh * SH - PT, lo = max(0, -h), hi = min(KH, H - h), ow = 0;
         global const T *row = x + h * W - PL;
 #ifdef VECTORS
         if (end - first >= V)
             for (ow = first; ow < end;) {
                 int at = min(ow, end - V); /* the last vector may overlap the one before */
-                block_max(row + at * SW, W, lo, hi, y + oh * OW + at, arg + oh * OW + at);
+                IV places;
+                STORE(block_max(row + at * SW, W, lo, hi, &places), 0, y + to + at);
+                SET_PLACES(to + (ulong)at, places);
                 ow = at + V;
             }
         int edge = ow > 0 ? first : 0;
         for (int k = 0; k < edge; k++) {
             int w = k * SW - PL, at;
-            y[oh * OW + k] =
+            y[to + (ulong)k] =
                 window_max(row + k * SW, W, KW, lo, hi, max(0, -w), min(KW, W - w), &at);
-            arg[oh * OW + k] = (A)at;
+            SET_PLACE(to + (ulong)k, at);
         }
 #endif
         for (; ow < OW; ow++) {
             int w = ow * SW - PL, at;
-            y[oh * OW + ow] =
+            y[to + (ulong)ow] =
                 window_max(row + ow * SW, W, KW, lo, hi, max(0, -w), min(KW, W - w), &at);
-            arg[oh * OW + ow] = (A)at;
+            SET_PLACE(to + (ulong)ow, at);
         }
     }
 }

@@ -27,6 +27,12 @@ static inline __attribute__((unused)) V vec_part(global const T *p, int n)
     return VLOAD(part);
 }
 
+/* The same where n may be more than a vector. */
+static inline __attribute__((unused)) V vec_at(global const T *p, int n)
+{
+    return n >= VN ? VLOAD(p) : vec_part(p, n);
+}
+
 /* The first n lanes, then zeros (also where they hold NaN). */
 static inline __attribute__((unused)) V vec_lanes(V v, int n)
 {

@@ -14,7 +14,8 @@ typedef struct compare {
     json_t *list; /* NULL: tables */
 } compare;
 
-/* ---- which devices ---------------------------------------------------------------------------- */
+/* ---- which devices ----------------------------------------------------------------------------
+ */
 static void add_device(compare *c, char *name)
 {
     if (c->n < MAX_DEVICES) {
@@ -45,12 +46,13 @@ static int find_devices(compare *c)
         }
     }
     free(d);
-    return s         ? fail_status(s)
-           : c->n    ? 0
-                     : fail(EXIT_NO_DEVICE, "no device is usable; `kiln doctor` looks for the reason");
+    return s      ? fail_status(s)
+           : c->n ? 0
+                  : fail(EXIT_NO_DEVICE, "no device is usable; `kiln doctor` looks for the reason");
 }
 
-/* ---- the table -------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------
+ */
 typedef void (*put_cell)(table *t, const bench_row *r);
 
 static void put_platform(table *t, const bench_row *r)
@@ -101,11 +103,16 @@ static void put_memory_rate(table *t, const bench_row *r)
 static const struct line {
     const char *what;
     put_cell put;
-} lines[] = {{"driver", put_platform},      {"images/s", put_rate},
-             {"images/CPU-s", put_cpu_rate}, {"pass", put_step},
-             {"first", put_first},           {"launches", put_launches},
-             {"enqueue/launch", put_enqueue}, {"peak memory", put_memory},
-             {"peak GFLOP/s", put_flops},    {"memory GB/s", put_memory_rate}};
+} lines[] = {{"driver", put_platform},
+             {"images/s", put_rate},
+             {"images/CPU-s", put_cpu_rate},
+             {"pass", put_step},
+             {"first", put_first},
+             {"launches", put_launches},
+             {"enqueue/launch", put_enqueue},
+             {"peak memory", put_memory},
+             {"peak GFLOP/s", put_flops},
+             {"memory GB/s", put_memory_rate}};
 
 static const kl_op_time *find_node(const bench_row *r, const char *name)
 {
@@ -180,7 +187,8 @@ static void print_rows(const compare *c, const bench_row *rows, int n)
     table_print(&t, stdout);
 }
 
-/* ---- the command ------------------------------------------------------------------------------ */
+/* ---- the command ------------------------------------------------------------------------------
+ */
 /** A device that fails is told of and left out: the others are still worth comparing. */
 static int compare_one(void *user, const char *model, int64_t batch, bool training)
 {

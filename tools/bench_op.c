@@ -8,7 +8,8 @@
 static const char *const pass_words[] = {"forward", "backward_data", "backward_weights",
                                          "backward"}; /* by kl_pass_kind */
 
-/* ---- the graph, as text ----------------------------------------------------------------------- */
+/* ---- the graph, as text -----------------------------------------------------------------------
+ */
 /** `x=16,64,32,32` or `label=16:i32` as a line of the text form; NULL after a message. */
 static char *input_line(const char *shape)
 {
@@ -51,7 +52,8 @@ static kl_graph *op_graph(const args *a, int *code)
     return g;
 }
 
-/* ---- what is printed -------------------------------------------------------------------------- */
+/* ---- what is printed --------------------------------------------------------------------------
+ */
 static double rate(double work, double seconds)
 {
     return seconds > 0 ? 1e-9 * work / seconds : 0;
@@ -59,8 +61,8 @@ static double rate(double work, double seconds)
 
 static void print_passes(const args *a, const kl_device_info *d, const kl_pass_time *rows, size_t n)
 {
-    static const char *const heads[] = {"pass",    "of",   "kernel",        "time",
-                                        "CPU",     "best", "GFLOP/CPU-s",   "GB/CPU-s",
+    static const char *const heads[] = {"pass",    "of",       "kernel",      "time",
+                                        "CPU",     "best",     "GFLOP/CPU-s", "GB/CPU-s",
                                         "reorder", "launches", NULL};
     table t;
     number text;

@@ -126,5 +126,7 @@ char *must_print(const char *fmt, ...) KL_PRINTF(1, 2);
 kl_ctx *open_device(const args *a, uint32_t flags, int *code);
 /** The same for a choice that stands elsewhere; NULL: auto. */
 kl_ctx *open_device_named(const char *device, uint32_t flags, int *code);
+/** The same with kl_ctx_opts.tuned. */
+kl_ctx *open_device_tuned(const args *a, uint32_t flags, const char *tuned, int *code);
 
 #endif

@@ -13,14 +13,10 @@ static void on_compile(void *user, int done, const char *name)
     progress_line("compiling kernels %d (%s), once per device", done + 1, name);
 }
 
-kl_ctx *open_device(const args *a, uint32_t flags, int *code)
+static kl_ctx *open_it(const char *device, uint32_t flags, const char *tuned, int *code)
 {
-    return open_device_named(args_text(a, "device"), flags, code);
-}
-
-kl_ctx *open_device_named(const char *device, uint32_t flags, int *code)
-{
-    const kl_ctx_opts o = {.device = device, .flags = flags, .on_compile = on_compile};
+    const kl_ctx_opts o = {
+        .device = device, .flags = flags, .tuned = tuned, .on_compile = on_compile};
     prepare_driver_cache();
     kl_ctx *ctx = kl_ctx_create(&o);
     progress_clear();
@@ -29,6 +25,22 @@ kl_ctx *open_device_named(const char *device, uint32_t flags, int *code)
         *code = fail_status(KL_OK);
     }
     return ctx;
+}
+
+kl_ctx *open_device_tuned(const args *a, uint32_t flags, const char *tuned, int *code)
+{
+    const uint32_t no_tune = args_has(a, "no-tune") ? KL_CTX_NO_TUNE : 0;
+    return open_it(args_text(a, "device"), flags | no_tune, tuned, code);
+}
+
+kl_ctx *open_device(const args *a, uint32_t flags, int *code)
+{
+    return open_device_tuned(a, flags, NULL, code);
+}
+
+kl_ctx *open_device_named(const char *device, uint32_t flags, int *code)
+{
+    return open_it(device, flags, NULL, code);
 }
 
 /* ---- kiln devices

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-extern const command_def cmd_bench, cmd_devices, cmd_doctor, cmd_dump, cmd_eval, cmd_gradcheck,
-    cmd_ops, cmd_predict, cmd_selftest, cmd_summary, cmd_train;
+extern const command_def cmd_bench, cmd_devices, cmd_doctor, cmd_dump, cmd_eval, cmd_explain,
+    cmd_gradcheck, cmd_ops, cmd_predict, cmd_selftest, cmd_summary, cmd_train, cmd_tune;
 
 static int run_help(args *a);
 static int run_version(args *a);
@@ -30,8 +30,8 @@ static const command_def cmd_version = {.name = "version",
 
 const command_def *const commands[] = {&cmd_devices,   &cmd_doctor,  &cmd_selftest, &cmd_train,
                                        &cmd_eval,      &cmd_predict, &cmd_summary,  &cmd_bench,
-                                       &cmd_gradcheck, &cmd_ops,     &cmd_dump,     &cmd_version,
-                                       &cmd_help,      NULL};
+                                       &cmd_tune,      &cmd_explain, &cmd_gradcheck, &cmd_ops,
+                                       &cmd_dump,      &cmd_version, &cmd_help,     NULL};
 
 const command_def *find_command(const char *name)
 {

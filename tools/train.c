@@ -140,9 +140,13 @@ static int open_trainer(job *j)
     j->per_epoch = (n + batch - 1) / batch;
     code = recipe_make(j->a, j->per_epoch, &j->opts);
     j->recipe = code ? NULL : recipe_text(j->a, &j->opts);
+    /* A run that goes on does so with the kernels that it began with, for the sake of its bits. */
+    const bool known = j->run_dir && run_has(j->run_dir, "tuned.json");
+    char *tuned = known ? must_print("%s/tuned.json", j->run_dir) : must_copy("");
     const uint32_t flags = (args_has(j->a, "sync") ? KL_CTX_SYNC : 0) |
                            (args_has(j->a, "trace") ? KL_CTX_PROFILE : 0);
-    j->ctx = code ? NULL : open_device(j->a, flags, &code);
+    j->ctx = code ? NULL : open_device_tuned(j->a, flags, j->checkpoint ? tuned : NULL, &code);
+    free(tuned);
     if (code) {
         return code;
     }
@@ -161,7 +165,24 @@ static int open_run(job *j)
     int code = j->run_dir && (!out || !strcmp(out, j->run_dir))
                    ? run_continue(&j->run, j->run_dir, old_epoch(j->checkpoint))
                    : run_create(&j->run, out, j->net.name);
-    return code ? code : run_write_args(&j->run, j->a);
+    code = code ? code : run_write_args(&j->run, j->a);
+    char *tuned = code ? NULL : must_print("%s/tuned.json", j->run.dir);
+    if (tuned && kl_ctx_save_tuned(j->ctx, tuned)) {
+        code = fail_status(KL_OK);
+    }
+    free(tuned);
+    return code;
+}
+
+static side_tuning side_tuning_of(const job *j)
+{
+    const int64_t batch = args_int(j->a, "batch", 64), shards = args_int(j->a, "shards", 1);
+    const bool off = args_has(j->a, "no-tune") || args_has(j->a, "sync") || args_has(j->a, "trace");
+    return (side_tuning){.model = off ? NULL : j->net.model,
+                         .ctx = j->ctx,
+                         .loss = j->net.loss,
+                         .batch = (batch + shards - 1) / shards,
+                         .begin = now()};
 }
 
 static void say_plan(const job *j)
@@ -232,13 +253,15 @@ static int train(job *j)
                        .begin = now(),
                        .trainer = j->trainer,
                        .trace = args_text(j->a, "trace"),
-                       .has_val = j->val != NULL};
+                       .has_val = j->val != NULL,
+                       .tuning = side_tuning_of(j)};
     if (j->watch.trace && kl_ctx_trace(j->ctx) != KL_OK) {
         return fail_status(KL_OK);
     }
     j->watch.traced = j->watch.trace ? j->ctx : NULL;
     watch_signals();
     const kl_status s = kl_fit(j->trainer, j->train, j->val, &fo);
+    side_tuning_end(&j->watch.tuning);
     progress_clear();
     watch_end_trace(&j->watch);
     int code = 0;

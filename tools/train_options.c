@@ -45,6 +45,9 @@ static const option_def options[] = {
      0, 0},
     {"workers", 0, OPT_INT, "N", "threads that make batches (1)", 1, 64},
     {"sync", 0, OPT_FLAG, NULL, "wait after each operation and look for NaN (slow)", 0, 0},
+    {"no-tune", 0, OPT_FLAG, NULL,
+     "kernels by rule alone, and none measured between steps (5% of the time) for later runs", 0,
+     0},
     {"trace", 0, OPT_STRING, "FILE",
      "write when each command of the first 10 steps ran, for Perfetto or\nchrome://tracing", 0, 0},
     {"json-log", 0, OPT_FLAG, NULL, "a line of JSON per epoch on stdout", 0, 0},
@@ -67,8 +70,10 @@ const command_def cmd_train = {
         "  folder:DIR[,size=HxW][,channels=1|3]    a sub-folder of pictures per class\n"
         "  a bare path: a folder, or a file told by its name\n"
         "\nThe data is normalised by the training set's statistics, which the checkpoints keep.\n"
-        "The run's folder gets args.json, log.csv, last.kiln, best.kiln, confusion.csv and "
-        "report.html.\n"
+        "The run's folder gets args.json, log.csv, last.kiln, best.kiln, confusion.csv, "
+        "report.html, and\n"
+        "tuned.json: the kernels measured before (`kiln help tune`) that it uses; --resume goes on "
+        "with them.\n"
         "Ctrl-C saves and ends (exit code 130); a second one ends at once.\n"
         "\nexamples:\n"
         "  kiln train --data fashion-mnist --model lenet --epochs 5\n"

@@ -159,6 +159,7 @@ bool watch_progress(void *user, const kl_progress *p)
         end_epoch(w, p);
     } else {
         show_step(p);
+        side_tuning_step(&w->tuning);
         if (++w->n_traced == TRACE_STEPS) {
             watch_end_trace(w);
         }

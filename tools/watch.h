@@ -2,6 +2,7 @@
 #ifndef WATCH_H
 #define WATCH_H
 
+#include "choice.h"
 #include "run.h"
 
 typedef struct watch {
@@ -13,6 +14,7 @@ typedef struct watch {
     int best_epoch; /* from 1; 0: none yet */
     double best_loss, best_accuracy;
     bool has_val;
+    side_tuning tuning;
     kl_ctx *traced;    /* a trace is under way; NULL: none, or written */
     const char *trace; /* where it goes after TRACE_STEPS steps */
     int n_traced;

@@ -32,13 +32,15 @@ enum {
     KL_CTX_SYNC = 1,          /* finish after each op, check its outputs for NaN (slow) */
     KL_CTX_DEBUG_BUFFERS = 2, /* a buffer per tensor, NaN poison, guard bands checked (slower) */
     KL_CTX_PROFILE = 4,       /* queues with profiling: per-op times for `kiln bench` */
-    KL_CTX_BARE_BUFFERS = 8   /* a buffer per tensor of just its size, for memory checkers */
+    KL_CTX_BARE_BUFFERS = 8,  /* a buffer per tensor of just its size, for memory checkers */
+    /* kernels by rule alone: what was measured on this device is not looked at, nothing measured */
+    KL_CTX_NO_TUNE = 32
 };
 
 typedef struct kl_ctx kl_ctx;
 
-/** Zero means default. KILN_DEVICE, KILN_CACHE_DIR, KILN_CL_DIR, KILN_SYNC=1 and
- * KILN_DEBUG_BUFFERS=1 in the environment stand in for fields left zero. */
+/** Zero means default. KILN_DEVICE, KILN_CACHE_DIR, KILN_CL_DIR, KILN_SYNC=1, KILN_DEBUG_BUFFERS=1
+ * and KILN_TUNE=0 (KL_CTX_NO_TUNE) in the environment stand in for fields left zero. */
 typedef struct kl_ctx_opts {
     const char *device;     /* "auto", "gpu", "cpu", "P:D", or part of a name; NULL: auto */
     const char *cache_dir;  /* compiled kernels; NULL: the user's cache directory; "": none */
@@ -48,12 +50,19 @@ typedef struct kl_ctx_opts {
      * waits. */
     void (*on_compile)(void *user, int done, const char *name);
     void *user;
-    uint32_t reserved[6];
+    /** Which kernels were measured to be fastest (see tune.h): a file of kl_ctx_save_tuned; NULL:
+     * what the user's cache has; "": none. Read once, here: the choices of a context never change.
+     */
+    const char *tuned;
+    uint32_t reserved[4];
 } kl_ctx_opts;
 
 /** Opens a device. Caller owns. NULL: see kl_last_error() (no device, ambiguous name with the
  * matches listed, ...). */
 KL_API kl_ctx *kl_ctx_create(const kl_ctx_opts *opts);
+/** Writes the choices that this context was made with to a file for kl_ctx_opts.tuned: a run that
+ * is to go on later with the same bits keeps them beside its checkpoints. */
+KL_API kl_status kl_ctx_save_tuned(const kl_ctx *ctx, const char *path);
 /** Waits for queued work, then frees. Models, tensors and trainers of this context must be gone.
  * NULL is fine, here and in every destroy. */
 KL_API void kl_ctx_destroy(kl_ctx *ctx);

@@ -11,6 +11,7 @@
 #include "ops.h"
 #include "tensor.h"
 #include "train.h"
+#include "tune.h"
 #include "zoo.h"
 
 #endif

@@ -208,7 +208,7 @@ static void derive(kl__caps *c, int width)
     c->vector = !c->solo ? 1 : width >= 16 ? 16 : width >= 8 ? 8 : 4;
     c->l1_bytes = 32 * 1024;
     c->l2_bytes = 256 * 1024;
-    c->item_floats = 64; /* a guess that every GPU meets; quirks.c knows more */
+    c->item_floats = c->cpu ? 128 : 64; /* a guess that every GPU meets; quirks.c knows more */
     if (c->cpu)
         host_caches(c);
     snprintf(c->std_option, sizeof c->std_option, "-cl-std=CL1.2");

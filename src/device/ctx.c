@@ -40,9 +40,20 @@ static kl_status take_cache_dir(kl_ctx *ctx, const char *opt)
     return ctx->cache_dir ? KL_OK : KL_E_MEMORY;
 }
 
+static void take_winners(kl_ctx *ctx, const char *tuned)
+{
+    if (ctx->flags & KL_CTX_NO_TUNE || (tuned && !*tuned))
+        return;
+    kl__winners_load(ctx, tuned, &ctx->winners);
+    ctx->caps.winners = ctx->winners.n ? &ctx->winners : NULL;
+}
+
 static kl_status take_opts(kl_ctx *ctx, const kl_ctx_opts *o)
 {
+    const char *tune = getenv("KILN_TUNE");
     ctx->flags = o->flags;
+    if (tune && !strcmp(tune, "0"))
+        ctx->flags |= KL_CTX_NO_TUNE;
     if (env_is_one("KILN_SYNC"))
         ctx->flags |= KL_CTX_SYNC;
     if (env_is_one("KILN_DEBUG_BUFFERS"))
@@ -53,7 +64,10 @@ static kl_status take_opts(kl_ctx *ctx, const kl_ctx_opts *o)
     if (kernels && !(ctx->kernel_dir = kl__strdup(kernels)))
         return KL_E_MEMORY;
     kl_status st = take_cache_dir(ctx, o->cache_dir);
-    return st ? st : kl__caps_override(&ctx->caps);
+    st = st ? st : kl__caps_override(&ctx->caps);
+    if (!st)
+        take_winners(ctx, o->tuned);
+    return st;
 }
 
 static kl_ctx *alloc_ctx(const kl__cl_table *cl)
@@ -274,6 +288,7 @@ void kl_ctx_destroy(kl_ctx *ctx)
     kl__mutex_finish(&ctx->pool_lock);
     kl__mutex_finish(&ctx->build_lock);
     kl__mutex_finish(&ctx->lock);
+    kl__winners_free(&ctx->winners);
     kl__free(ctx->cache_dir);
     kl__free(ctx->kernel_dir);
     kl__free(ctx);
@@ -292,6 +307,13 @@ kl_status kl_ctx_finish(kl_ctx *ctx)
 }
 
 /* ---- what it knows ---- */
+
+kl_status kl_ctx_save_tuned(const kl_ctx *ctx, const char *path)
+{
+    if (!ctx || !path)
+        return kl__fail(KL_E_ARG, "kl_ctx_save_tuned: %s is NULL", ctx ? "path" : "the context");
+    return kl__winners_write(ctx, &ctx->winners, path);
+}
 
 kl_status kl_ctx_info(const kl_ctx *ctx, kl_device_info *out)
 {

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/thread.h"
 #include "device/opencl.h"
+#include "device/winners.h"
 
 #include <stdatomic.h>
 
@@ -124,6 +125,7 @@ struct kl_ctx {
     uint32_t flags;
     char *cache_dir;  /* NULL: none */
     char *kernel_dir; /* NULL: built-in sources only */
+    kl__winners winners; /* caps.winners where there are any; as they were when it was made */
     void (*on_compile)(void *user, int done, const char *name);
     void *user;
 

@@ -34,6 +34,8 @@ typedef struct kl__caps {
     bool times_useless;      /* profiling gives nonsense: use the host's clock */
     bool gemm_library_slow;  /* CLBlast loses against our own kernels here */
     char std_option[16];     /* "-cl-std=CL1.2" */
+    /* what was measured to be fastest here (winners.h); NULL: nothing */
+    const struct kl__winners *winners;
 } kl__caps;
 const kl__caps *kl__ctx_caps(const kl_ctx *ctx);
 uint32_t kl__ctx_flags(const kl_ctx *ctx); /* KL_CTX_* in force */

@@ -17,10 +17,10 @@ static const uint64_t MOST_BYTES = 256u << 20;
 typedef struct work {
     kl_ctx *ctx;
     const kl__caps *caps;
-    int vn;                /* lanes of a vector */
-    size_t items, groups;  /* of a launch; items per group */
+    int vn;               /* lanes of a vector */
+    size_t items, groups; /* of a launch; items per group */
     kl__mem *mem;
-    size_t bytes;          /* of mem */
+    size_t bytes; /* of mem */
     kl_peaks *out;
 } work;
 
@@ -93,9 +93,8 @@ static kl_status time_rounds(const work *w, kl__launch *l, int arg, double *per_
 /* ---- the figures ---- */
 static kl_status measure_fma(work *w)
 {
-    kl__launch l = {.kernel = "peaks_fma",
-                    .n_args = 4,
-                    .arg = {span(w, 0), u32(1000), f32(0.5f), f32(1.0f)}};
+    kl__launch l = {
+        .kernel = "peaks_fma", .n_args = 4, .arg = {span(w, 0), u32(1000), f32(0.5f), f32(1.0f)}};
     double t;
     kl_status st = time_rounds(w, &l, 1, &t);
     if (st == KL_OK && t > 0)
@@ -196,7 +195,8 @@ static char *path_of(const kl_ctx *ctx)
     kl__hash128 h = key.failed ? (kl__hash128){0, 0} : kl__hash_wide(key.s, key.len);
     bool ok = !key.failed;
     kl__text_free(&key);
-    return ok ? kl__asprintf("%s/peaks/%016" PRIx64 "%016" PRIx64 ".txt", ctx->cache_dir, h.hi, h.lo)
+    return ok ? kl__asprintf("%s/peaks/%016" PRIx64 "%016" PRIx64 ".txt", ctx->cache_dir, h.hi,
+                             h.lo)
               : NULL;
 }
 

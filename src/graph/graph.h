@@ -33,8 +33,8 @@ kl_status kl__graph_fold(kl_graph *g, kl_ctx *ctx);
 /** Replaces sets of element-wise applies by `fused` ones where no value between is needed
  * elsewhere. */
 kl_status kl__graph_fuse(kl_graph *g);
-/** Puts element-wise applies into the apply that makes their input, where that one's first choice of
- * variant can do them before it stores (kl__apply.epilogue). After kl__graph_fuse. */
+/** Puts element-wise applies into the apply that makes their input, where that one's first choice
+ * of variant can do them before it stores (kl__apply.epilogue). After kl__graph_fuse. */
 kl_status kl__graph_epilogues(kl_graph *g, const kl__caps *caps, const char *force);
 /** Chooses variants (`force` as kl__choose_variant), sets layouts, inserts `reorder` applies.
  * Outputs and updates are plain again at the end. */

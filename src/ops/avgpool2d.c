@@ -1,12 +1,6 @@
 /* avgpool2d: the mean of each window; avgpool2d_bwd spreads the gradient over its cells. */
 #include "ops/pool2d.h"
 
-typedef enum kind { SOLO_C, SOLO, REF } kind;
-static const char *const fwd_kernels[] = {"avgpool2d_fwd_solo_c", "avgpool2d_fwd_solo",
-                                          "avgpool2d_fwd_ref"};
-static const char *const bwd_kernels[] = {"avgpool2d_bwd_solo_c", "avgpool2d_bwd_solo",
-                                          "avgpool2d_bwd_ref"};
-
 static kl_node *avgpool2d_build(kl_graph *g, kl_node *const *in, int n_in, const void *attrs)
 {
     return kl__pool2d_build(g, &kl__op_avgpool2d, in, n_in, attrs);
@@ -23,51 +17,11 @@ static kl_status avgpool2d_grad(kl_graph *g, const kl__apply *a, kl_node *const 
     return dx[0] ? KL_OK : g->status;
 }
 
-static kl_status emit(kl__emit *e, const kl__apply *a, kind k)
-{
-    kl_shape s = a->out[0]->desc.shape;
-    kl__pool2d_launch p = {.file = "pool2d_avg.cl",
-                           .kernel = fwd_kernels[k],
-                           .g = kl__pool2d_geom(a),
-                           .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0)},
-                           .n_args = 2,
-                           .solo = k == SOLO,
-                           .by_rows = true,
-                           .skip = ((const kl_pool2d_opts *)a->attrs)->skip_pad,
-                           .planes = s.dim[0] * s.dim[1],
-                           .items = kl_shape_count(s)};
-    return k == SOLO_C ? kl__pool2d_blocked_emit(e, a, &p) : kl__pool2d_emit(e, a, &p);
-}
-
-static kl_status emit_solo_c(kl__emit *e, const kl__apply *a)
-{
-    return emit(e, a, SOLO_C);
-}
-
-static kl_status emit_solo(kl__emit *e, const kl__apply *a)
-{
-    return emit(e, a, SOLO);
-}
-
-static kl_status emit_ref(kl__emit *e, const kl__apply *a)
-{
-    return emit(e, a, REF);
-}
-
 static const kl__attr attrs[] = {
     KL__POOL2D_ATTRS(kl_pool2d_opts, ),
     KL__POOL2D_SKIP(kl_pool2d_opts, ),
     KL__POOL2D_NAME(kl_pool2d_opts, ),
     KL__ATTR_END,
-};
-static const kl__variant variants[] = {
-    {.name = "solo_c",
-     .fits = kl__pool2d_blocked_fits,
-     .layouts = kl__pool2d_blocked_layouts,
-     .emit = emit_solo_c},
-    {.name = "solo", .fits = kl__pool_solo_fits, .emit = emit_solo},
-    {.name = "ref", .emit = emit_ref},
-    {.name = NULL},
 };
 const kl__op kl__op_avgpool2d = {
     .name = "avgpool2d",
@@ -81,7 +35,7 @@ const kl__op kl__op_avgpool2d = {
     .infer = kl__pool2d_infer,
     .grad = avgpool2d_grad,
     .window = kl__pool2d_window,
-    .variants = variants,
+    .variants = kl__pool2d_variants,
 };
 
 kl_node *kl_avgpool2d(kl_graph *g, kl_node *x, const kl_pool2d_opts *opts)
@@ -90,36 +44,6 @@ kl_node *kl_avgpool2d(kl_graph *g, kl_node *x, const kl_pool2d_opts *opts)
 }
 
 /* ---- avgpool2d_bwd: dy -> dx ---- */
-static kl_status emit_bwd(kl__emit *e, const kl__apply *a, kind k)
-{
-    kl_shape s = a->out[0]->desc.shape;
-    kl__pool2d_launch p = {.file = "pool2d_avg.cl",
-                           .kernel = bwd_kernels[k],
-                           .g = kl__pool2d_bwd_geom(a),
-                           .arg = {kl__arg_in(a, 0), kl__arg_out(a, 0)},
-                           .n_args = 2,
-                           .solo = k == SOLO,
-                           .skip = ((const kl__pool2d_bwd *)a->attrs)->pool.skip_pad,
-                           .planes = s.dim[0] * s.dim[1],
-                           .items = kl_shape_count(s)};
-    return k == SOLO_C ? kl__pool2d_blocked_emit(e, a, &p) : kl__pool2d_emit(e, a, &p);
-}
-
-static kl_status emit_bwd_solo_c(kl__emit *e, const kl__apply *a)
-{
-    return emit_bwd(e, a, SOLO_C);
-}
-
-static kl_status emit_bwd_solo(kl__emit *e, const kl__apply *a)
-{
-    return emit_bwd(e, a, SOLO);
-}
-
-static kl_status emit_bwd_ref(kl__emit *e, const kl__apply *a)
-{
-    return emit_bwd(e, a, REF);
-}
-
 static const kl__attr bwd_attrs[] = {
     KL__POOL2D_ATTRS(kl__pool2d_bwd, pool.),
     KL__POOL2D_SKIP(kl__pool2d_bwd, pool.),
@@ -127,15 +51,6 @@ static const kl__attr bwd_attrs[] = {
      "height, width of the pooling's input"},
     KL__POOL2D_NAME(kl__pool2d_bwd, pool.),
     KL__ATTR_END,
-};
-static const kl__variant bwd_variants[] = {
-    {.name = "solo_c",
-     .fits = kl__pool2d_blocked_fits,
-     .layouts = kl__pool2d_blocked_layouts,
-     .emit = emit_bwd_solo_c},
-    {.name = "solo", .fits = kl__pool_solo_fits, .emit = emit_bwd_solo},
-    {.name = "ref", .emit = emit_bwd_ref},
-    {.name = NULL},
 };
 const kl__op kl__op_avgpool2d_bwd = {
     .name = "avgpool2d_bwd",
@@ -147,5 +62,5 @@ const kl__op kl__op_avgpool2d_bwd = {
     .attrs_bytes = sizeof(kl__pool2d_bwd),
     .attrs = bwd_attrs,
     .infer = kl__pool2d_bwd_infer,
-    .variants = bwd_variants,
+    .variants = kl__pool2d_variants,
 };

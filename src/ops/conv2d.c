@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "ops/conv2d_coop.h"
 #include "ops/conv2d_depthwise.h"
+#include "ops/conv2d_group.h"
 
 #include <stddef.h>
 
@@ -23,8 +24,16 @@ const kl__variant kl__conv_variants[] = {
      .configs = kl__conv_solo_configs,
      .scratch_bytes = kl__conv_solo_scratch,
      .emit = kl__conv_solo_emit},
+    {.name = "group",
+     .fits = kl__conv_group_fits,
+     .layouts = kl__conv_dw_layouts,
+     .wide_halo = true,
+     .epilogue = kl__conv_dw_epilogue,
+     .scratch_bytes = kl__conv_group_scratch,
+     .emit = kl__conv_group_emit},
     {.name = "coop",
      .fits = kl__conv_coop_fits,
+     .needs = "a device that runs work-groups in step, f32, and sizes of 32 bits",
      .layouts = kl__conv_coop_layouts,
      .epilogue = kl__conv_coop_epilogue,
      .configs = kl__conv_coop_configs,

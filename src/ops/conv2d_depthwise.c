@@ -9,9 +9,11 @@
 #include <stdio.h>
 
 enum {
-    MAX_TAPS = 121,     /* of a kernel */
-    ITEM_PIXELS = 2048, /* of the output, per work-item */
-    PART_PIXELS = 4096  /* of dy, per part of the gradient by the weights */
+    MAX_TAPS = 121,       /* of a kernel */
+    MAX_TAP_COLUMNS = 25, /* whose sums are in registers */
+    MAX_STRIDE = 8,       /* whose phases are */
+    ITEM_PIXELS = 2048,   /* of the output, per work-item */
+    PART_PIXELS = 4096    /* of dy, per part of the gradient by the weights */
 };
 
 /* ---- storage --------------------------------------------------------------------------------- */
@@ -64,19 +66,24 @@ void kl__conv_dw_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *i
     kl__epi_layouts(a, out[0], in);
 }
 
+bool kl__conv_dw_storable(const kl__conv *c, int v)
+{
+    size_t n;
+    kl__desc d[2] = {{KL_F32, kl__shape4(c->N, c->C, c->in[0], c->in[1]), x_layout(c, v)},
+                     {KL_F32, kl__shape4(c->N, c->K, c->out[0], c->out[1]), y_layout(c, v)}};
+    return kl__desc_elems(&d[0], &n) && kl__desc_elems(&d[1], &n);
+}
+
 bool kl__conv_dw_fits(const kl__apply *a, const kl__caps *caps)
 {
     kl__conv c = kl__conv_of(a);
     int v = caps->vector, group = c.C / c.G;
-    size_t n;
-    if (!caps->solo || a->out[0]->desc.dtype != KL_F32 || c.G == 1 || c.K != c.C || v % group || group > 8 ||
-        group == v || (int64_t)c.kernel[0] * c.kernel[1] > MAX_TAPS ||
-        (c.pass == KL__CONV_WEIGHTS && c.kernel[1] > 25) ||
-        (c.pass == KL__CONV_DATA && most(c.stride[0], c.stride[1]) > 8))
+    if (!caps->solo || a->out[0]->desc.dtype != KL_F32 || c.G == 1 || c.K != c.C || v % group ||
+        group > 8 || group == v || (int64_t)c.kernel[0] * c.kernel[1] > MAX_TAPS ||
+        (c.pass == KL__CONV_WEIGHTS && c.kernel[1] > MAX_TAP_COLUMNS) ||
+        (c.pass == KL__CONV_DATA && most(c.stride[0], c.stride[1]) > MAX_STRIDE))
         return false;
-    kl__desc d[2] = {{KL_F32, kl__shape4(c.N, c.C, c.in[0], c.in[1]), x_layout(&c, v)},
-                     {KL_F32, kl__shape4(c.N, c.K, c.out[0], c.out[1]), y_layout(&c, v)}};
-    return kl__desc_elems(&d[0], &n) && kl__desc_elems(&d[1], &n);
+    return kl__conv_dw_storable(&c, v);
 }
 
 bool kl__conv_dw_epilogue(const kl__apply *a, const kl__apply *elt)

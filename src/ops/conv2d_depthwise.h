@@ -4,6 +4,8 @@
 
 #include "ops/conv2d.h"
 
+/** x and dy are not too large in blocks and with the halo that `layouts` asks for. */
+bool kl__conv_dw_storable(const kl__conv *c, int v);
 bool kl__conv_dw_fits(const kl__apply *a, const kl__caps *caps);
 void kl__conv_dw_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in, kl__layout *out);
 /** By-channel epilogues, but for the gradient by the weights. */

@@ -1,5 +1,5 @@
-/* Direct convolution on blocked storage for CPU-like devices: layouts, forward, and backward data as
- * forward over dy. */
+/* Direct convolution on blocked storage for CPU-like devices: layouts, forward, and backward data
+ * as forward over dy. */
 #include "ops/conv2d_solo.h"
 
 #include "ops/epilogue.h"
@@ -112,7 +112,8 @@ typedef struct direct {
     int xb;      /* block of x */
     int ci, cb, xc; /* channels and blocks to add up per group, blocks (xb 1: planes) of x */
     int oc, kg, yc; /* output channels, blocks per group, blocks */
-    int wk, wblock, wgroup; /* in w: from output block to block, input block to block, group to group */
+    int wk, wblock,
+        wgroup; /* in w: from output block to block, input block to block, group to group */
     int n, xh, xw, kernel[2];
     const kl__desc *y;
     axis h, w_axis;

@@ -1,5 +1,5 @@
-/* Tiles and blocking of direct convolution. No sum depends on them: each output adds its products in
- * one order, whatever the tile and the caches, so that bits are the same on every device of one
+/* Tiles and blocking of direct convolution. No sum depends on them: each output adds its products
+ * in one order, whatever the tile and the caches, so that bits are the same on every device of one
  * vector width. */
 #include "ops/conv2d_solo.h"
 
@@ -14,8 +14,8 @@ typedef struct tile {
     int64_t cost;
 } tile;
 
-/** Half cycles of a row per block of output channels and step, in twelfths: two FMAs and two loads a
- * cycle, and an accumulator waits 4 cycles for itself. The last tile of a row overlaps the one
+/** Half cycles of a row per block of output channels and step, in twelfths: two FMAs and two loads
+ * a cycle, and an accumulator waits 4 cycles for itself. The last tile of a row overlaps the one
  * before. */
 static int64_t tile_cost(int px, int kb, int64_t cols)
 {
@@ -57,7 +57,8 @@ static int divisor(int64_t n, int64_t limit)
     return 1;
 }
 
-/** Blocks of input channels whose weights fit half of L1; where one block does not, rows of taps. */
+/** Blocks of input channels whose weights fit half of L1; where one block does not, rows of taps.
+ */
 static void weights_in_l1(const kl__conv_shape *s, const kl__caps *caps, kl__conv_blocking *t)
 {
     int64_t tap = (int64_t)s->v * s->v * t->kb * 4, taps = (int64_t)s->taps[0] * s->taps[1];
@@ -74,9 +75,11 @@ static void strips(const kl__conv_shape *s, const kl__caps *caps, int64_t want,
                    kl__conv_blocking *t)
 {
     int64_t cells = (int64_t)s->rows * s->cols, l2 = (int64_t)caps->l2_bytes / 2;
-    int64_t x_bytes = s->x_cells * (int64_t)(s->xb == 1 ? 4 : s->blocks * s->v * 4) / most(cells, 1);
+    int64_t x_bytes =
+        s->x_cells * (int64_t)(s->xb == 1 ? 4 : s->blocks * s->v * 4) / most(cells, 1);
     int64_t pixels = most(t->px, least(want, l2 / most(x_bytes, 1)));
-    int64_t items = 8 * (int64_t)most(caps->compute_units, 1), others = (int64_t)s->yc / t->kb * s->n;
+    int64_t items = 8 * (int64_t)most(caps->compute_units, 1),
+            others = (int64_t)s->yc / t->kb * s->n;
     int64_t n = most(up(cells, pixels), up(items, most(others, 1)));
     if (s->rows == 1)
         t->strip = (int)(up(up(s->cols, t->px), least(n, up(s->cols, t->px))) * t->px);

@@ -124,8 +124,8 @@ static bool can_block(const kl__apply *a, kl__elt_read read[KL__FUSE_IN])
     return true;
 }
 
-/** Blocked where an input comes so, with the halo that readers want; plain inputs of the whole shape
- * are reordered. */
+/** Blocked where an input comes so, with the halo that readers want; plain inputs of the whole
+ * shape are reordered. */
 static void layouts_solo(const kl__apply *a, const kl__caps *caps, kl__layout *in, kl__layout *out)
 {
     kl__elt_read read[KL__FUSE_IN];

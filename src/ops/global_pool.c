@@ -31,7 +31,8 @@ static kl_status global_infer(const kl__apply *a, kl__desc *out)
 static kl_status max_infer(const kl__apply *a, kl__desc *out)
 {
     kl_status st = global_infer(a, out);
-    out[1] = (kl__desc){.dtype = KL_I32, .shape = out->shape};
+    if (a->n_out > 1)
+        out[1] = (kl__desc){.dtype = KL_I32, .shape = out->shape};
     return st;
 }
 
@@ -51,12 +52,27 @@ static kl_status grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const
     global_bwd o = {{(int)s.dim[2], (int)s.dim[3]}};
     if (!need[0] || !dy[0])
         return KL_OK;
-    if (a->n_out == 1)
+    if (a->op == &kl__op_global_avgpool) {
         dx[0] = kl__apply_new(g, &kl__op_global_avgpool_bwd, NULL, dy, 1, &o);
-    else
-        dx[0] = kl__apply_new(g, &kl__op_global_maxpool_bwd, NULL, (kl_node *[]){dy[0], a->out[1]},
-                              2, &o);
-    return dx[0] ? KL_OK : g->status;
+        return kl_graph_check(g);
+    }
+    kl_node *places = a->n_out > 1 ? a->out[1] : NULL;
+    if (!places) /* lowered for inference: the places are found again */
+        places = kl__out(kl__apply_new(g, a->op, NULL, a->in, 1, a->attrs), 1);
+    if (!places)
+        return kl_graph_check(g);
+    dx[0] =
+        kl__apply_new(g, &kl__op_global_maxpool_bwd, NULL, (kl_node *[]){dy[0], places}, 2, &o);
+    return kl_graph_check(g);
+}
+
+/* In inference nobody asks where the maxima stood. */
+static kl_status max_lower(kl_graph *g, const kl__apply *a, kl_node *const *in, bool training,
+                           kl_node **out)
+{
+    if (!training)
+        out[0] = kl__apply_new_n(g, a->op, a->name, in, 1, 1, a->attrs);
+    return kl_graph_check(g);
 }
 
 /** ref: `items` of one each; solo: planes in groups. `map` is the value with whole planes. */
@@ -71,6 +87,8 @@ static kl_status emit(kl__emit *e, const kl__apply *a, const char *kernel, const
     kl__defs_real(&d, a);
     if (solo)
         kl__def_int(&d, "V", e->caps->vector);
+    if (a->op == &kl__op_global_maxpool && a->n_out == 1)
+        kl__def_flag(&d, "NO_PLACES");
     kl__launch l = kl__launch_of("pool2d_global.cl", kernel, &d);
     for (int i = 0; i < a->n_in; i++)
         kl__launch_arg(&l, kl__arg_in(a, i));
@@ -140,6 +158,12 @@ static const kl__attr bwd_attrs[] = {
 };
 #define VARIANTS(pass)                                                                             \
     static const kl__variant pass##_variants[] = {                                                 \
+        {.name = "solo_c",                                                                         \
+         .fits = kl__global_blocked_fits,                                                          \
+         .layouts = kl__global_blocked_layouts,                                                    \
+         .wide_halo = true,                                                                        \
+         .epilogue = kl__global_blocked_epilogue,                                                  \
+         .emit = kl__global_blocked_emit},                                                         \
         {.name = "solo", .fits = kl__pool_solo_fits, .emit = pass##_solo},                         \
         {.name = "ref", .emit = pass##_ref},                                                       \
         {.name = NULL},                                                                            \
@@ -186,6 +210,7 @@ const kl__op kl__op_global_maxpool = {
     .attrs = attrs,
     .infer = max_infer,
     .grad = grad,
+    .lower = max_lower,
     .window = whole,
     .variants = max_variants,
 };

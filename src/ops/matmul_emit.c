@@ -1,6 +1,7 @@
 /* Launches of matrix products: how C and K are cut, and the four ways to compute. Where K is cut
  * into splits, that depends on shapes alone, and their sums are added in order: results do not
  * change with the number of cores. */
+#include "ops/epilogue.h"
 #include "ops/matmul.h"
 
 static int ceil_div(int a, int b)
@@ -72,21 +73,26 @@ static bool has_work(const kl__product *p)
 }
 
 /* ---- solo ------------------------------------------------------------------------------------ */
+/* Bits of a parameter set. */
+enum { OTHER_BLOCK = 1, OTHER_KC = 2 };
+
 /* Block sizes: large enough to pay for packing, small enough for local memory and half of L2, and
  * several per core. */
-static void cut_packed(const kl__product *p, const kl__caps *caps, cut *c)
+static void cut_packed(const kl__product *p, const kl__caps *caps, int config, cut *c)
 {
+    int most = config & OTHER_BLOCK ? 256 : 512;
     int mr = caps->vector == 16 ? 8 : 4, nr = 2 * caps->vector, items;
     size_t room =
         caps->local_bytes < caps->l2_bytes / 2 ? (size_t)caps->local_bytes : caps->l2_bytes / 2;
     /* a panel of B stays in L1 */
     c->kc = (int)(caps->l1_bytes * 2 / 3 / sizeof(float)) / nr / 16 * 16;
+    c->kc = config & OTHER_KC ? c->kc / 2 : c->kc;
     c->kc = c->kc < 32 ? 32 : c->kc > 512 ? 512 : c->kc;
     split_k(c, p->k,
             p->k < 512 ? 1 : at_most(8 / (ceil_div(p->m, 64) * ceil_div(p->n, 64)), p->k / 256),
             c->kc);
-    c->mt = round_up(ceil_div(p->m, ceil_div(p->m, 512)), mr);
-    c->nt = round_up(ceil_div(p->n, ceil_div(p->n, 512)), nr);
+    c->mt = round_up(ceil_div(p->m, ceil_div(p->m, most)), mr);
+    c->nt = round_up(ceil_div(p->n, ceil_div(p->n, most)), nr);
     for (;;) {
         bool small = (size_t)(c->mt + c->nt) * (size_t)c->kc * sizeof(float) <= room;
         items = at_most(ceil_div(p->m, c->mt) * ceil_div(p->n, c->nt), 1 << 20) *
@@ -123,14 +129,27 @@ static void cut_dot(const kl__product *p, const kl__caps *caps, cut *c)
     }
 }
 
-static void cut_solo(const kl__product *p, const kl__caps *caps, cut *c)
+static bool can_dot(const kl__product *p)
+{
+    return !p->ta && p->tb;
+}
+
+/** Parameter sets: bits for packed products; where dots can do it, the second is the other way. */
+static int solo_configs(const kl__apply *a, const kl__caps *caps)
+{
+    kl__product p = kl__product_of(a);
+    (void)caps;
+    return can_dot(&p) ? 2 : 4;
+}
+
+static void cut_solo(const kl__product *p, const kl__caps *caps, int config, cut *c)
 {
     *c = (cut){.splits = 1};
-    c->dot = !p->ta && p->tb && (p->m < 192 || p->n < 192);
+    c->dot = can_dot(p) && (p->m < 192 || p->n < 192) == (config == 0);
     if (c->dot)
         cut_dot(p, caps, c);
     else
-        cut_packed(p, caps, c);
+        cut_packed(p, caps, can_dot(p) ? 0 : config, c);
 }
 
 static bool solo_fits(const kl__apply *a, const kl__caps *caps)
@@ -139,15 +158,20 @@ static bool solo_fits(const kl__apply *a, const kl__caps *caps)
     cut c;
     if (!caps->solo || a->out[0]->desc.dtype != KL_F32 || !has_work(&p))
         return false;
-    cut_solo(&p, caps, &c);
+    cut_solo(&p, caps, a->config, &c);
     return c.dot || (size_t)(c.mt + c.nt) * (size_t)c.kc * sizeof(float) <= caps->local_bytes;
+}
+
+static bool solo_epilogue(const kl__apply *a, const kl__apply *elt)
+{
+    return kl__product_of(a).batch == 1 && kl__epi_by_rows(a, elt);
 }
 
 static size_t solo_scratch(const kl__apply *a, const kl__caps *caps)
 {
     kl__product p = kl__product_of(a);
     cut c;
-    cut_solo(&p, caps, &c);
+    cut_solo(&p, caps, a->config, &c);
     return cut_scratch(&p, &c);
 }
 
@@ -155,7 +179,7 @@ static kl_status emit_solo_sum(kl__emit *e, const kl__apply *a, const kl__produc
 {
     kl__defs d = {0};
     int rows = p->batch * p->m, per = p->n < 1024 ? 1024 / p->n : 1;
-    kl__def_int(&d, "W", e->caps->vector);
+    kl__def_int(&d, "VN", e->caps->vector);
     kl__launch l = kl__launch_of("matmul_solo.cl", "matmul_sum_solo", &d);
     sum_args(&l, a, p);
     kl__launch_arg(&l, kl__arg_i32(rows));
@@ -164,7 +188,7 @@ static kl_status emit_solo_sum(kl__emit *e, const kl__apply *a, const kl__produc
     kl__launch_arg(&l, kl__arg_i32(p->bias >= 0));
     kl__launch_arg(&l, kl__arg_i32(per));
     kl__launch_solo(&l, 1, (size_t)ceil_div(rows, per), 1, 1);
-    kl_status st = kl__emit_launch(e, a, &l);
+    kl_status st = kl__epi_launch_rows(e, a, &l, p->n);
     kl__defs_free(&d);
     return st;
 }
@@ -174,8 +198,8 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
     kl__product p = kl__product_of(a);
     kl__defs d = {0};
     cut c;
-    cut_solo(&p, e->caps, &c);
-    kl__def_int(&d, "W", e->caps->vector);
+    cut_solo(&p, e->caps, a->config, &c);
+    kl__def_int(&d, "VN", e->caps->vector);
     kl__launch l = c.dot ? kl__launch_of("matmul_dot.cl", "matmul_dot", &d)
                          : kl__launch_of("matmul_solo.cl", "matmul_solo", &d);
     product_args(&l, a, &p, result_arg(a, &c));
@@ -192,7 +216,8 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
     }
     kl__launch_solo(&l, 3, (size_t)ceil_div(p.n, c.nt), (size_t)ceil_div(p.m, c.mt),
                     (size_t)p.batch * (size_t)c.splits);
-    kl_status st = kl__emit_launch(e, a, &l);
+    kl_status st =
+        c.splits > 1 ? kl__emit_launch(e, a, &l) : kl__epi_launch_rows(e, a, &l, p.n);
     kl__defs_free(&d);
     return st == KL_OK && c.splits > 1 ? emit_solo_sum(e, a, &p, &c) : st;
 }
@@ -341,10 +366,26 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
     return st;
 }
 
+#define COOP_NEEDS "f32, groups of 64, 16 KiB of local memory"
+#define BLAS_NEEDS "f32, at most 4 products, a device where the library is no slower"
 const kl__variant kl__matmul_variants[] = {
-    {.name = "blas", .fits = blas_fits, .scratch_bytes = coop_scratch, .emit = blas_emit},
-    {.name = "solo", .fits = solo_fits, .scratch_bytes = solo_scratch, .emit = solo_emit},
-    {.name = "coop", .fits = coop_fits, .scratch_bytes = coop_scratch, .emit = coop_emit},
+    {.name = "blas",
+     .fits = blas_fits,
+     .needs = BLAS_NEEDS,
+     .scratch_bytes = coop_scratch,
+     .emit = blas_emit},
+    {.name = "solo",
+     .fits = solo_fits,
+     .needs = "a CPU with vectors, f32, and blocks that fit its local memory",
+     .configs = solo_configs,
+     .epilogue = solo_epilogue,
+     .scratch_bytes = solo_scratch,
+     .emit = solo_emit},
+    {.name = "coop",
+     .fits = coop_fits,
+     .needs = COOP_NEEDS,
+     .scratch_bytes = coop_scratch,
+     .emit = coop_emit},
     {.name = "ref", .emit = ref_emit},
     {.name = NULL},
 };

@@ -29,9 +29,9 @@ struct kl_node {
     kl__place place;
 };
 
-/** Element-wise work on output 0 before it is stored, absorbed by fusion: `apply` is what would have
- * read the op's own value `own` (several times perhaps); its other inputs are inputs n_own.. of the
- * absorbing apply, in order. See ops/epilogue.h. */
+/** Element-wise work on output 0 before it is stored, absorbed by fusion: `apply` is what would
+ * have read the op's own value `own` (several times perhaps); its other inputs are inputs n_own..
+ * of the absorbing apply, in order. See ops/epilogue.h. */
 typedef struct kl__epilogue {
     const kl__apply *apply; /* NULL: none */
     const kl_node *own;

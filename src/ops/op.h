@@ -51,6 +51,8 @@ struct kl__variant {
     const char *name; /* "solo", "coop", "wino", "blas", "ref": part of kernel and log names */
     /** Shapes and dtypes are final; layouts are what `layouts` asks for. NULL: always fits. */
     bool (*fits)(const kl__apply *a, const kl__caps *caps);
+    /** What `fits` asks for, for people: "3x3, stride 1, 16 channels or more". NULL: not said. */
+    const char *needs;
     /** Storage of inputs and outputs that this variant wants. NULL: all plain. `in` is preset to
      * plain, `out` to plain with the halo that readers would like: a variant that writes NCHWc may
      * keep that halo, and then writes its zeros at every run (no reader has to copy); else it sets
@@ -139,8 +141,37 @@ const kl__op *kl__op_at(size_t i); /* order of ops.def */
 const kl__variant *kl__op_variants(const kl__op *op);
 extern const char *const kl__dtype_words[]; /* kl_dtype as words, for ENUM attributes */
 
-/** First variant that fits, or the one KILN_VARIANT="conv2d:ref,gemm:solo" or force (same syntax,
- * may be NULL) names. A forced variant that does not fit: KL_E_UNSUPPORTED. Sets a->variant. */
+/* ---- the choice (choose.c) ------------------------------------------------------------------- */
+typedef enum kl__why {
+    KL__WHY_ONLY,   /* nothing else fits */
+    KL__WHY_FIRST,  /* the first in the op's order that fits */
+    KL__WHY_TUNED,  /* measured on this device: caps->winners */
+    KL__WHY_FORCED
+} kl__why;
+/** What was measured to be fastest for this apply (caps->winners), else the first variant that
+ * fits; or the one that KILN_VARIANT="conv2d:ref,matmul:solo@1" or force (same syntax, may be NULL)
+ * names, with its parameter set. A forced variant that does not fit: KL_E_UNSUPPORTED. Sets
+ * a->variant and a->config. */
 kl_status kl__choose_variant(kl__apply *a, const kl__caps *caps, const char *force);
+/** Why the variant that stands was chosen, were it chosen now. */
+kl__why kl__choice_why(const kl__apply *a, const kl__caps *caps, const char *force);
+
+typedef struct kl__candidate {
+    const kl__variant *variant;
+    int config;
+} kl__candidate;
+enum { KL__MAX_CANDIDATES = 5, KL__CANDIDATE_NAME = 32 };
+/** What is worth trying, the default first, then each variant once before further parameter sets.
+ * On SOLO devices without "ref" and "coop..." where another fits. Returns how many. */
+int kl__candidates(const kl__apply *a, const kl__caps *caps,
+                   kl__candidate out[KL__MAX_CANDIDATES]);
+/** Does it fit, epilogue and parameter set included? NULL, or what it would need; lives as long as
+ * the library. */
+const char *kl__unfit(const kl__apply *a, const kl__caps *caps, const kl__candidate *c);
+/** "solo", "solo@1". Returns buf. */
+const char *kl__candidate_name(const kl__candidate *c, char buf[KL__CANDIDATE_NAME]);
+/** All that the speed of an apply's candidates depends on, and their list: the key of the table of
+ * winners. Shapes are concrete. */
+void kl__put_choice_key(kl__text *t, const kl__apply *a, const kl__caps *caps);
 
 #endif

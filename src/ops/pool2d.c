@@ -1,5 +1,9 @@
-/* Pooling windows: options, shapes, and the one way both poolings launch their kernels. */
+/* Pooling windows: options, shapes, and how both poolings launch their kernels on plain storage. */
 #include "ops/pool2d.h"
+
+#include "ops/epilogue.h"
+
+#include <stdio.h>
 
 enum {
     ROW_CELLS = 16384, /* input cells of one SOLO work-item */
@@ -94,6 +98,35 @@ kl_status kl__pool2d_bwd_infer(const kl__apply *a, kl__desc *dx)
     return KL_OK;
 }
 
+kl__pool2d kl__pool2d_of(const kl__apply *a)
+{
+    kl__pool2d p = {.max = a->op == &kl__op_maxpool2d || a->op == &kl__op_maxpool2d_bwd,
+                    .back = a->op == &kl__op_maxpool2d_bwd || a->op == &kl__op_avgpool2d_bwd};
+    const kl_pool2d_opts *o = p.back ? &((const kl__pool2d_bwd *)a->attrs)->pool : a->attrs;
+    p.g = p.back ? kl__pool2d_bwd_geom(a) : kl__pool2d_geom(a);
+    p.skip = o->skip_pad;
+    if (p.max) {
+        p.stem = p.back ? "maxpool2d_bwd" : "maxpool2d_fwd";
+        p.places = p.back ? a->in[1] : a->n_out > 1 ? a->out[1] : NULL;
+    } else {
+        p.stem = p.back ? "avgpool2d_bwd" : "avgpool2d_fwd";
+    }
+    return p;
+}
+
+void kl__pool2d_args(kl__launch *l, kl__defs *d, const kl__apply *a, const kl__pool2d *p)
+{
+    for (int i = 0; i < a->n_own; i++)
+        kl__launch_arg(l, kl__arg_in(a, i));
+    for (int i = 0; i < a->n_out; i++)
+        kl__launch_arg(l, kl__arg_out(a, i));
+    if (p->places)
+        kl__def_word(d, "A", p->places->desc.dtype == KL_U8 ? "uchar" : "int");
+    else if (p->max)
+        kl__def_flag(d, "NO_PLACES");
+}
+
+/* ---- plain storage --------------------------------------------------------------------------- */
 /** Windows per vector: as many as the device has lanes and a row has windows wholly inside; 1: no
  * vectors. */
 static int vector_of(const kl__geom *g, int most)
@@ -117,42 +150,66 @@ static void solo_defs(kl__defs *d, const kl__geom *g, int vector)
     kl__def_int(d, "V", vector_of(g, vector));
 }
 
-kl_status kl__pool2d_emit(kl__emit *e, const kl__apply *a, const kl__pool2d_launch *p)
+/** solo: window and vector as -D, an item takes some rows of windows, or backward a plane; ref:
+ * window as arguments, an item per element of the output. */
+static kl_status emit_plain(kl__emit *e, const kl__apply *a, bool solo)
 {
-    const kl__geom *g = &p->g;
-    int64_t rows = ROW_CELLS / (g->in[1] * g->stride[0]);
+    kl__pool2d p = kl__pool2d_of(a);
+    const kl__geom *g = &p.g;
+    kl_shape s = a->out[0]->desc.shape;
+    int64_t planes = s.dim[0] * s.dim[1], rows = ROW_CELLS / (g->in[1] * g->stride[0]);
+    size_t items = (size_t)kl_shape_count(s);
+    char kernel[32];
     rows = rows < 1 ? 1 : rows < g->out[0] ? rows : g->out[0];
+    snprintf(kernel, sizeof kernel, "%s_%s", p.stem, solo ? "solo" : "ref");
     kl__defs d = {0};
     kl__defs_real(&d, a);
-    if (p->arg_word)
-        kl__def_word(&d, "A", p->arg_word);
-    if (p->solo)
+    if (solo)
         solo_defs(&d, g, e->caps->vector);
-    kl__launch l = kl__launch_of(p->file, p->kernel, &d);
-    for (int i = 0; i < p->n_args; i++)
-        kl__launch_arg(&l, p->arg[i]);
-    if (!p->solo || p->by_rows)
-        kl__launch_arg(&l, kl__arg_i32(p->solo ? rows : p->items));
-    for (int i = 0; i < 2; i++)
-        kl__launch_arg(&l, kl__arg_i32(g->in[i]));
-    for (int i = 0; i < 2; i++)
-        kl__launch_arg(&l, kl__arg_i32(g->out[i]));
-    for (int i = 0; i < 4 && !p->solo; i++)
+    kl__launch l = kl__launch_of(p.max ? "pool2d_max.cl" : "pool2d_avg.cl", kernel, &d);
+    kl__pool2d_args(&l, &d, a, &p);
+    if (!solo || !p.back)
+        kl__launch_arg(&l, solo ? kl__arg_i32(rows) : kl__arg_i32((int64_t)items));
+    for (int i = 0; i < 4; i++)
+        kl__launch_arg(&l, kl__arg_i32(i < 2 ? g->in[i] : g->out[i - 2]));
+    for (int i = 0; i < 4 && !solo; i++)
         kl__launch_arg(&l, kl__arg_i32(i < 2 ? g->window[i] : g->stride[i - 2]));
-    for (int i = 0; i < (p->skip < 0 ? 2 : 4); i++)
+    for (int i = 0; i < (p.max ? 2 : 4); i++)
         kl__launch_arg(&l, kl__arg_i32(g->pad[i]));
-    if (p->skip >= 0)
-        kl__launch_arg(&l, kl__arg_i32(p->skip));
-    if (!p->solo)
-        kl__launch_1d(&l, e, (size_t)p->items);
-    else if (p->by_rows)
-        kl__launch_solo(&l, 2, (size_t)((g->out[0] + rows - 1) / rows), (size_t)p->planes, 1);
+    if (!p.max)
+        kl__launch_arg(&l, kl__arg_i32(p.skip));
+    if (!solo)
+        kl__launch_1d(&l, e, items);
+    else if (p.back)
+        kl__launch_solo(&l, 1, (size_t)planes, 1, 1);
     else
-        kl__launch_solo(&l, 1, (size_t)p->planes, 1, 1);
+        kl__launch_solo(&l, 2, (size_t)((g->out[0] + rows - 1) / rows), (size_t)planes, 1);
     kl_status st = kl__emit_launch(e, a, &l);
     kl__defs_free(&d);
     return st;
 }
+
+static kl_status emit_solo(kl__emit *e, const kl__apply *a)
+{
+    return emit_plain(e, a, true);
+}
+
+static kl_status emit_ref(kl__emit *e, const kl__apply *a)
+{
+    return emit_plain(e, a, false);
+}
+
+const kl__variant kl__pool2d_variants[] = {
+    {.name = "solo_c",
+     .fits = kl__pool2d_blocked_fits,
+     .layouts = kl__pool2d_blocked_layouts,
+     .wide_halo = true,
+     .epilogue = kl__epi_by_channel,
+     .emit = kl__pool2d_blocked_emit},
+    {.name = "solo", .fits = kl__pool_solo_fits, .emit = emit_solo},
+    {.name = "ref", .emit = emit_ref},
+    {.name = NULL},
+};
 
 void kl__pool2d_window(const kl__apply *a, int extent[2], int stride[2])
 {

@@ -28,27 +28,37 @@ kl_status kl__pool2d_bwd_infer(const kl__apply *a, kl__desc *dx);
 bool kl__pool_solo_fits(const kl__apply *a, const kl__caps *caps);
 kl_status kl__pool_check_dtype(const kl__apply *a);
 
-/** One kernel over the windows of all planes: arguments in, out, then sizes. ref: one item per
- * element of `out`, window as arguments; solo: window and vector as -D, one item per `rows` rows of
- * windows (0: per plane). */
-typedef struct kl__pool2d_launch {
-    const char *file, *kernel;
+/** An apply of maxpool2d, avgpool2d or of their gradients, seen alike. */
+typedef struct kl__pool2d {
+    const char *stem; /* of its kernels: maxpool2d_fwd */
+    bool max, back;
     kl__geom g;
-    kl__arg arg[3];
-    int n_args;
-    bool solo, by_rows;
-    const char *arg_word;  /* -DA; NULL: none */
-    int skip;              /* average: passed with the padding after; -1: neither is */
-    int64_t planes, items; /* items: work-items of ref */
-} kl__pool2d_launch;
-kl_status kl__pool2d_emit(kl__emit *e, const kl__apply *a, const kl__pool2d_launch *p);
+    int skip;              /* average: divide by cells inside only */
+    const kl_node *places; /* of the maxima: an input or output; NULL: none */
+} kl__pool2d;
+kl__pool2d kl__pool2d_of(const kl__apply *a); /* infer has accepted it */
+/** solo_c, solo, ref: of all four. */
+extern const kl__variant kl__pool2d_variants[];
+/** Inputs and outputs, as the kernels have them; -DA where there are places. */
+void kl__pool2d_args(kl__launch *l, kl__defs *d, const kl__apply *a, const kl__pool2d *p);
 
-/** The same on blocked storage: kernels of pool2d_c.cl, one item per `rows` rows of the output.
- * Fits where the last input comes blocked; the first may have a halo. */
+/* On blocked storage, global pooling too (pool2d_blocked.c). */
+/** x comes in blocks, or out of a convolution and so will. */
+bool kl__pool_is_blocked(const kl_node *x, const kl__caps *caps);
+/** Pixels of a plane and of a row of x's storage, and those before its first cell. */
+void kl__pool_storage_args(kl__launch *l, const kl_node *x);
+void kl__pool_halo_args(kl__launch *l, const kl_node *y);
 bool kl__pool2d_blocked_fits(const kl__apply *a, const kl__caps *caps);
 void kl__pool2d_blocked_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in,
                                 kl__layout *out);
-kl_status kl__pool2d_blocked_emit(kl__emit *e, const kl__apply *a, const kl__pool2d_launch *p);
+kl_status kl__pool2d_blocked_emit(kl__emit *e, const kl__apply *a);
+
+/* Global pooling on blocked storage (global_pool_blocked.c). */
+bool kl__global_blocked_fits(const kl__apply *a, const kl__caps *caps);
+bool kl__global_blocked_epilogue(const kl__apply *a, const kl__apply *elt);
+void kl__global_blocked_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in,
+                                kl__layout *out);
+kl_status kl__global_blocked_emit(kl__emit *e, const kl__apply *a);
 
 #define KL__POOL2D_ATTRS(type, member)                                                             \
     {"window", KL__ATTR_INTS, offsetof(type, member window), 2, NULL, 0, "height, width"},         \

@@ -31,8 +31,7 @@ kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch)
     return kl__plan_create(ctx, g, &(kl__plan_opts){.prepare = true});
 }
 
-/** The output to minimise: the one named, else "loss", else the only scalar. */
-static const char *find_loss(const kl_model *m, const char *loss)
+const char *kl__cost_loss(const kl_model *m, const char *loss)
 {
     const char *only = NULL;
     size_t n = 0;
@@ -60,7 +59,7 @@ static const char *find_loss(const kl_model *m, const char *loss)
 kl__stepper *kl__cost_stepper(kl_model *m, kl_ctx *ctx, const char *loss)
 {
     kl__optim attrs = {.decoupled = true};
-    const char *name = find_loss(m, loss);
+    const char *name = kl__cost_loss(m, loss);
     kl__group *groups = name ? kl__calloc(m->n_trainable + 1, sizeof *groups) : NULL;
     if (!groups)
         return NULL;

@@ -9,6 +9,8 @@ kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch);
 /** A stepper with the default optimizer and one shard. loss NULL: the output "loss", or the only
  * scalar. */
 kl__stepper *kl__cost_stepper(kl_model *m, kl_ctx *ctx, const char *loss);
+/** The output to minimise: the one named, else "loss", else the only scalar. NULL: error set. */
+const char *kl__cost_loss(const kl_model *m, const char *loss);
 /** Sorts v; what stands in the middle. */
 double kl__median(double *v, size_t n);
 /** Storage of an apply's inputs and outputs, each once: what it must read and write at least. */

@@ -140,8 +140,8 @@ static kl_status sort_steps(work *w)
         const kl__apply *a = p->graph->applies[i];
         size_t first = p->first_step[i], end = p->first_step[i + 1];
         bool border = at_border(w, a);
-        bool counted = !border && i >= p->n_prepared &&
-                       (w->row->kind == KL_PASS_FORWARD || !is_forward(w, a));
+        bool counted =
+            !border && i >= p->n_prepared && (w->row->kind == KL_PASS_FORWARD || !is_forward(w, a));
         for (size_t k = first; k < end; k++) {
             w->border[k] = border;
             w->counted[k] = counted;
@@ -168,8 +168,8 @@ static kl_status bind(work *w)
         if (st == KL_OK && !(w->inputs[slot] = kl__mem_create(w->ctx, b.host_bytes)))
             st = kl__last_status();
         if (st == KL_OK && b.host_bytes)
-            st = kl__lane_write(w->lane, (kl__span){w->inputs[slot], 0}, b.host, b.host_bytes,
-                                NULL);
+            st =
+                kl__lane_write(w->lane, (kl__span){w->inputs[slot], 0}, b.host, b.host_bytes, NULL);
         if (st == KL_OK)
             st = kl__plan_bind(w->plan, slot, (kl__span){w->inputs[slot], 0});
         kl__free(b.host);
@@ -206,8 +206,7 @@ static kl_status choose_repeats(const work *w, int *repeats)
     double start = kl__now();
     kl_status st = run_often(w, w->counted, 2);
     double once = (kl__now() - start) / 2;
-    *repeats = once * MAX_REPEATS > SAMPLE_SECONDS ? (int)(SAMPLE_SECONDS / once) + 1
-                                                   : MAX_REPEATS;
+    *repeats = once * MAX_REPEATS > SAMPLE_SECONDS ? (int)(SAMPLE_SECONDS / once) + 1 : MAX_REPEATS;
     return st;
 }
 
@@ -291,7 +290,8 @@ static kl_status time_pass(kl_model *m, kl_ctx *ctx, int64_t batch, bool trainin
     if (st == KL_OK) {
         kl__place_inputs(w.graph);
         kl__replica_place(r, w.graph);
-        w.plan = kl__plan_create(ctx, w.graph, &(kl__plan_opts){.separate = true, .prepare = !training});
+        w.plan =
+            kl__plan_create(ctx, w.graph, &(kl__plan_opts){.separate = true, .prepare = !training});
         w.graph = NULL;
         st = w.plan ? KL_OK : kl__last_status();
     }

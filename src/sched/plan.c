@@ -139,6 +139,26 @@ static kl_status own_step_block(kl__plan *p)
                           sizeof zero, NULL);
 }
 
+kl_status kl__plan_passes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts,
+                          size_t *n_prepared)
+{
+    const kl__caps *caps = kl__ctx_caps(ctx);
+    const uint32_t flags = kl__ctx_flags(ctx);
+    const uint32_t by_op = KL_CTX_SYNC | KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS;
+    bool whole = opts->no_fuse || flags & KL_CTX_DEBUG_BUFFERS;
+    kl_status st = whole ? KL_OK : kl__graph_fold(graph, ctx);
+    *n_prepared = 0;
+    if (st == KL_OK && !whole)
+        st = kl__graph_fuse(graph);
+    if (st == KL_OK && !whole)
+        st = kl__graph_epilogues(graph, caps, opts->force);
+    if (st == KL_OK)
+        st = kl__graph_layouts(graph, caps, opts->force);
+    if (st == KL_OK && opts->prepare && !(flags & by_op))
+        st = kl__graph_prepare(graph, n_prepared);
+    return st;
+}
+
 kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts)
 {
     static const kl__plan_opts none;
@@ -160,17 +180,8 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
         p->step = kl__mem_retain(opts->step);
     else
         st = own_step_block(p);
-    bool whole = opts->no_fuse || (kl__ctx_flags(ctx) & KL_CTX_DEBUG_BUFFERS);
-    if (st == KL_OK && !whole)
-        st = kl__graph_fold(graph, ctx);
-    if (st == KL_OK && !whole)
-        st = kl__graph_fuse(graph);
-    if (st == KL_OK && !whole)
-        st = kl__graph_epilogues(graph, caps, opts->force);
     if (st == KL_OK)
-        st = kl__graph_layouts(graph, caps, opts->force);
-    if (st == KL_OK && opts->prepare && !p->sync)
-        st = kl__graph_prepare(graph, &p->n_prepared);
+        st = kl__plan_passes(ctx, graph, opts, &p->n_prepared);
     p->stale = p->n_prepared > 0;
     if (st == KL_OK)
         place_outputs(graph);

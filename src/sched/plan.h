@@ -29,6 +29,9 @@ typedef struct kl__plan_opts {
     bool prepare;
 } kl__plan_opts;
 
+/** The passes of a plan over `graph`, as a plan with these options makes them. */
+kl_status kl__plan_passes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts,
+                          size_t *n_prepared);
 /** Takes over `graph` (also on failure). Values that the caller placed (parameters, arenas, slots)
  * stay where they are; constants are uploaded; everything else goes into the plan's arena. Builds
  * all kernels. */

@@ -256,7 +256,8 @@ static void random_graphs_are_consistent(void **state)
         kl_node *in[40];
         kl_input(g, "x", KL_F32, (kl_shape){4, {2, 32, 4, 4}});
         for (int i = 0, n = 2 + below(30); i < n; i++) {
-            fake f = {(uint32_t)below(1 << 30), (uint32_t)below(1 << 30), below(4) == 0, below(2) == 0};
+            fake f = {(uint32_t)below(1 << 30), (uint32_t)below(1 << 30), below(4) == 0,
+                      below(2) == 0};
             int n_in = below(30) ? 1 + below(4) : 33; /* also past the small buffer */
             for (int j = 0; j < n_in; j++)
                 in[j] = g->nodes[below((int)g->n_nodes)];

@@ -19,7 +19,7 @@ __fprintf_chk __vfprintf_chk setlocale srand rand random srandom strtok strerror
 chdir umask gets strcpy strcat sprintf vsprintf __sprintf_chk __strcpy_chk fopen fdopen tmpfile tmpnam'''.split()
 ONLY = {
     'malloc realloc calloc posix_memalign aligned_alloc strdup strndup asprintf vasprintf': {'base_mem'},
-    'free': {'base_mem', 'io_safetensors_write'},  # there jansson's text, which jansson allocated
+    'free': {'base_mem', 'io_safetensors_write', 'device_winners_file'},  # jansson's text, which it allocated
     'open open64 openat rename unlink fsync fdatasync': {'base_vfs'},
     'write': {'base_vfs', 'device_doctor'},  # there the end of a pipe
     'fork _exit kill': {'device_doctor'},  # a driver that may crash is tried in a child

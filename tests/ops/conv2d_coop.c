@@ -44,10 +44,10 @@ static void ref_weights(const kl__apply *a, const double *const *in, double *con
     conv_relation(now, (double *)in[0], out[0], (double *)in[1], 2);
 }
 
-static void every_pass_is_exact_on_integers(void **state)
+enum { FORWARD = 1, DATA = 2, WEIGHTS = 4 };
+static void run_passes(size_t first, size_t n, unsigned passes, bool all_sets)
 {
-    (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = first; i < first + n; i++) {
         const conv_case *c = now = &cases[i];
         rig_input x = conv_input(c->N, c->C, c->H, c->W),
                   w = conv_input(c->K, c->C / c->G, c->KH, c->KW),
@@ -61,13 +61,29 @@ static void every_pass_is_exact_on_integers(void **state)
         };
         for (size_t j = 0; j < sizeof k / sizeof *k; j++) {
             rig_case one = k[j];
+            if (!(passes >> j & 1))
+                continue;
             one.name = c->name;
             one.n_in = 2;
-            one.only = "coop";
+            one.only = all_sets ? "coop@" : "coop";
             one.tol.kind = RIG_EXACT;
             rig_run(&one);
         }
     }
+}
+
+static void every_pass_is_exact_on_integers(void **state)
+{
+    (void)state;
+    run_passes(0, sizeof cases / sizeof *cases, FORWARD | DATA | WEIGHTS, false);
+}
+
+/* Larger than the largest tile in neither direction, than the smallest in both. */
+static void so_is_every_tile(void **state)
+{
+    (void)state;
+    run_passes(sizeof cases / sizeof *cases - 1, 1, FORWARD | WEIGHTS, true);
+    run_passes(0, 1, FORWARD, true);
 }
 
 /* ---- absorbed work --------------------------------------------------------------------------- */
@@ -170,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pass_is_exact_on_integers),
+        cmocka_unit_test(so_is_every_tile),
         cmocka_unit_test(absorbed_work_gives_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

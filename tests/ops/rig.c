@@ -58,7 +58,8 @@ static void note(const char *op, const char *variant)
 
 static bool has_vectors(const char *variant)
 {
-    return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4) || !strcmp(variant, "dw");
+    return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4) || !strcmp(variant, "dw") ||
+           !strcmp(variant, "group");
 }
 
 /** Variants for devices without vectors: where there are some, such a device is played. */
@@ -310,7 +311,6 @@ static void run_variant(const rig_case *c, const char *variant, int w)
         free(raw[0][k]);
         free(raw[1][k]);
     }
-    note(c->op->name, variant);
     kl__plan_destroy(p);
     kl__mem_release(step);
     for (int i = 0; i < c->n_in; i++) {
@@ -320,15 +320,20 @@ static void run_variant(const rig_case *c, const char *variant, int w)
     }
 }
 
-static bool variant_fits(const rig_case *c, const kl__variant *v, int w)
+/** Which of the first 32 parameter sets fit, as bits. */
+static uint32_t sets_that_fit(const rig_case *c, const kl__variant *v, int w)
 {
     kl_node *x[MAX_IO];
     kl_graph *g = case_graph(c, x);
     if (kl_graph_check(g) != KL_OK)
         fail_msg("%s: %s", c->name, kl_last_error());
-    bool fits = !v->fits || v->fits(kl_graph_find(g, "op")->by, kl__ctx_caps(context(w)));
+    const kl__apply *a = kl_graph_find(g, "op")->by;
+    uint32_t bits = 0;
+    for (int k = 0; k < 32; k++)
+        if (!kl__unfit(a, kl__ctx_caps(context(w)), &(kl__candidate){v, k}))
+            bits |= 1u << k;
     kl_graph_destroy(g);
-    return fits;
+    return bits;
 }
 
 void rig_run(const rig_case *c)
@@ -344,15 +349,26 @@ void rig_run(const rig_case *c)
         return;
     }
     for (; v && v->name; v++) {
-        if (c->only && strcmp(c->only, v->name) != 0)
+        size_t len = strlen(v->name);
+        if (c->only &&
+            (strncmp(c->only, v->name, len) != 0 || (c->only[len] && c->only[len] != '@')))
             continue;
+        bool every = c->only && c->only[len] == '@';
         for (int w = 0; w <= AS_GPU; w++) {
             bool wanted = w == AS_GPU ? wants_gpu(v->name) && at_home()
                                       : w == 0 || (has_vectors(v->name) && w < n_widths);
-            if (!wanted || !variant_fits(c, v, w))
-                continue;
-            run_variant(c, v->name, w);
-            n_ran++;
+            uint32_t bits = wanted ? sets_that_fit(c, v, w) : 0;
+            /* each set is a program of its own, slow where the device is played */
+            if (wants_gpu(v->name) && !every)
+                bits &= 1;
+            for (int k = 0; k < 32; k++) {
+                char name[KL__CANDIDATE_NAME];
+                if (!(bits >> k & 1))
+                    continue;
+                run_variant(c, kl__candidate_name(&(kl__candidate){v, k}, name), w);
+                note(c->op->name, v->name);
+                n_ran++;
+            }
         }
     }
     if (!n_ran)

@@ -48,7 +48,8 @@ typedef struct rig_case {
     rig_ref *ref;
     rig_tol tol;
     uint32_t step[16]; /* words of the step block (emit.h), for ops that read it */
-    const char *only;  /* NULL: every variant that fits; else just this one, which must fit */
+    const char *only;  /* NULL: every variant that fits; else just this one, which must fit; "coop@":
+                        with every parameter set, of which else one is run where it is for GPUs */
 } rig_case;
 
 /** Runs the case; fails the cmocka test with variant, index, got and expected. Zero-size outputs

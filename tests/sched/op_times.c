@@ -151,9 +151,9 @@ static void profiles_are_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_convolution_has_four_gradients),
-        cmocka_unit_test(inference_has_one_pass), cmocka_unit_test(other_ops_have_theirs),
-        cmocka_unit_test(profiles_are_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_convolution_has_four_gradients),
+                                       cmocka_unit_test(inference_has_one_pass),
+                                       cmocka_unit_test(other_ops_have_theirs),
+                                       cmocka_unit_test(profiles_are_refused)};
     return cmocka_run_group_tests(tests, open_ctx, close_ctx);
 }

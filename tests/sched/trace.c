@@ -47,8 +47,9 @@ static slices read_slices(void)
         int row = -1;
         double start = -1, length = -1;
         char name[64] = "";
-        assert_int_equal(sscanf(p, "{\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%lf,\"dur\":%lf,"
-                                   "\"name\":\"%63[a-z_0-9A-Z]\"",
+        assert_int_equal(sscanf(p,
+                                "{\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%lf,\"dur\":%lf,"
+                                "\"name\":\"%63[a-z_0-9A-Z]\"",
                                 &row, &start, &length, name),
                          4);
         assert_in_range(row, 0, 2);

@@ -29,7 +29,15 @@ class Train(Case):
         out, err = self.train("--epochs", 6)
         self.assertEqual(
             sorted(os.listdir(f"{self.dir}/run")),
-            ["args.json", "best.kiln", "confusion.csv", "last.kiln", "log.csv", "report.html"],
+            [
+                "args.json",
+                "best.kiln",
+                "confusion.csv",
+                "last.kiln",
+                "log.csv",
+                "report.html",
+                "tuned.json",
+            ],
         )
         self.assertIn("idx:data:test, 90 samples", out)
         self.assertIn("one-cycle", out)

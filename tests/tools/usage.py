@@ -15,6 +15,8 @@ COMMANDS = [
     "predict",
     "summary",
     "bench",
+    "tune",
+    "explain",
     "gradcheck",
     "ops",
     "dump",
