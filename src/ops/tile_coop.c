@@ -1,5 +1,5 @@
 /* Choice among the tiles of cl/tile_coop.cl. */
-#include "ops/conv2d_coop.h"
+#include "ops/tile_coop.h"
 
 enum { INNER = 8, BUFFERS = 2 }; /* BK; see cl/tile_coop.cl */
 

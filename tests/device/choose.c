@@ -227,6 +227,7 @@ static void quirks_follow_the_driver(void **state)
     assert_false(kl__ctx_caps(amd)->caches_kernels);
     assert_false(kl__ctx_caps(amd)->gemm_library_slow);
     assert_true(kl__ctx_caps(pipe)->times_useless);
+    assert_int_equal(kl__ctx_caps(amd)->item_floats, 128); /* tiles of 8 x 8 sums per item */
     kl_ctx_destroy(pocl);
     kl_ctx_destroy(amd);
     kl_ctx_destroy(pipe);
