@@ -68,6 +68,9 @@ kernel void conv2d_group(global const T *x, ulong x0, global const T *taps, ulon
     int r1 = min(r0 + RB, OH), y_row = left + OW + right, Q = (OW + u - 1) / u;
     size_t plane = (size_t)n * get_global_size(0) + (size_t)k;
     int g0 = k * VN / out, g1 = min(K - 1, k * VN + VN - 1) / out;
+    IV own[VN];
+    for (int g = g0; g <= g1; g++)
+        own[g - g0] = lanes_of(k, g, out);
     V start = (V)(T)0;
     if (has_bias)
         start = vec_part(b + b0 + k * VN, min(VN, K - k * VN));
@@ -103,7 +106,8 @@ kernel void conv2d_group(global const T *x, ulong x0, global const T *taps, ulon
                                 int column = s + pw + i * dw;
                                 if (column % u != 0)
                                     continue;
-                                global const T *a = xc + ((long)(row / uh) * x_row + column / u) * VN;
+                                global const T *a =
+                                    xc + ((long)(row / uh) * x_row + column / u) * VN;
                                 V tap = VLOAD(taps + ((j * KH + h) * KW + i) * VN);
 #pragma unroll
                                 for (int p = 0; p < PX; p++)
@@ -111,10 +115,9 @@ kernel void conv2d_group(global const T *x, ulong x0, global const T *taps, ulon
                             }
                         }
                     }
-                    IV own = lanes_of(k, g, out);
 #pragma unroll
                     for (int p = 0; p < PX; p++)
-                        sum[p] = select(sum[p], acc[p], own);
+                        sum[p] = select(sum[p], acc[p], own[g - g0]);
                 }
 #pragma unroll
                 for (int p = 0; p < PX; p++)
@@ -126,9 +129,9 @@ kernel void conv2d_group(global const T *x, ulong x0, global const T *taps, ulon
     }
 }
 
-/* x as above (tap 0,0 of output 0,0 at pixel x_first, which may be before it); dy [N, blocks, y_plane
- * pixels in rows of y_row, VN], cell 0,0 at pixel y_first; part [parts, blocks, in, KH, KW, VN].
- * Global: blocks, in, parts. */
+/* x as above (tap 0,0 of output 0,0 at pixel x_first, which may be before it); dy [N, blocks,
+ * y_plane pixels in rows of y_row, VN], cell 0,0 at pixel y_first; part [parts, blocks, in, KH, KW,
+ * VN]. Global: blocks, in, parts. */
 kernel void conv2d_group_bww(global const T *x, ulong x0, global const T *dy, ulong dy0,
                              global T *part, ulong part0, int N, int K, int out, int x_blocks,
                              int x_plane, int x_row, int x_first, int y_plane, int y_row,

@@ -120,7 +120,7 @@ kernel void eltwise_blocked(ELT_PARAMS global T *out, ulong out_at, int rows, in
             }
         } else {
             for (int j = 0; j < w * VN; j += VN) {
-                ELT_TAIL(j, lanes)
+                ELT_LOAD(j)
                 ELT_BODY
                 VSTORE(vec_lanes(y, lanes), to + j);
             }

@@ -2,8 +2,8 @@
  * Bound: FMA throughput. Fetches go along whichever axis is contiguous. */
 #include "tile_coop.cl"
 
-/* What an item fetches of the `side` rows of op(x) from i0 on, of `rows` in all, and of the BK columns
- * from k on, up to k_last. across: x is [k][i]. */
+/* What an item fetches of the `side` rows of op(x) from i0 on, of `rows` in all, and of the BK
+ * columns from k on, up to k_last. across: x is [k][i]. */
 static inline __attribute__((always_inline, unused)) void
 fetch(float *v, int each, int side, __global const float *x, int ld, int across, int i0, int rows,
       int k, int k_last, int item)

@@ -88,6 +88,28 @@ VI vload_tail_int(global const int *p, int n, int fill)
 #define VLDN(p, n, fill) ((n) >= VN ? VLD(p) : vload_tail(p, n, fill))
 #define VLDN_INT(p, n, fill) ((n) >= VN ? VLD(p) : vload_tail_int(p, n, fill))
 
+/* Maximum of K contiguous floats, and where it stands first (all NaN: K - 1). */
+float row_max(global const float *p, int K)
+{
+    VF m = (VF)-INFINITY;
+    for (int j = 0; j < K; j += VN) {
+        const VF v = VLDN(p + j, min(VN, K - j), -INFINITY);
+        m = VMAX2(m, v);
+    }
+    return VMAX(m);
+}
+int row_first(global const float *p, int K, float m)
+{
+    VI first = (VI)K;
+    int lane[VN], best = K;
+    for (int j = 0; j < K; j += VN)
+        first = min(first, VLDN(p + j, min(VN, K - j), NAN) == m ? LANE + j : (VI)K);
+    VCAT(vstore, VN)(first, 0, lane);
+    for (int i = 0; i < VN; i++)
+        best = min(best, lane[i]);
+    return min(best, K - 1);
+}
+
 /* A long sum by one work-item: term k goes into `part`, and every 64th moves it to `sum`; add both
  * at the end. */
 #define CHUNKED(sum, part, k)                                                                      \

@@ -36,3 +36,24 @@ kernel void running_update_ref(global T *state, ulong state_at, global const T *
             fma((T)keep, state[state_at + i],
                 (T)share * (value[value_at + i] / STEP_T(step + step_at, KL_STEP_SHARDS)));
 }
+
+#ifndef KL_FP64
+/* Item t: numbers t span ..; span is a multiple of VN. */
+kernel void running_update_solo(global float *state, ulong state_at, global const float *value,
+                                ulong value_at, global const uint *step, ulong step_at, int n,
+                                float keep, float share, int span)
+{
+    const int i1 = min(n, ((int)get_global_id(0) + 1) * span);
+    const VF shards = (VF)STEP_T(step + step_at, KL_STEP_SHARDS);
+    state += state_at;
+    value += value_at;
+    for (int i = (int)get_global_id(0) * span; i < i1; i += VN) {
+        const VF s = VLDN(state + i, n - i, 0), v = VLDN(value + i, n - i, 0);
+        const VF next = isfinite(v) ? fma((VF)keep, s, (VF)share * (v / shards)) : s;
+        if (i + VN <= n)
+            VST(next, state + i);
+        else
+            vstore_tail(next, state + i, n - i);
+    }
+}
+#endif

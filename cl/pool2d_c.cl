@@ -1,8 +1,8 @@
 /* Pooling on blocked storage [N, C/VN, rows, columns, VN]: a vector is VN channels of one pixel, so
  * that every window, stride and padding runs in whole vectors. Inputs may have a halo: x_plane and
- * x_row are the pixels of a plane and a row of storage, x_first those before cell (0,0). Outputs are
- * written with their halo's zeros. Pad lanes stay zero: their windows hold zeros only. Sums go in
- * the order of the ref kernels. Windows wholly inside run with constant bounds where the window is
+ * x_row are the pixels of a plane and a row of storage, x_first those before cell (0,0). Outputs
+ * are written with their halo's zeros. Pad lanes stay zero: their windows hold zeros only. Sums go
+ * in the order of the ref kernels. Windows wholly inside run with constant bounds where the window is
  * given as macros. Bound: memory bandwidth. */
 #include "epilogue.cl"
 #include "halo.cl"
@@ -155,8 +155,8 @@ kernel void avgpool2d_fwd_c(global const T *restrict x, ulong x0, global T *rest
 #define AVG_SHARE_INSIDE(i, j) (VLOAD(dy + (oh * x_row + ow) * VN) * (V)part_of[oh - from])
 
 /* Row r of dx: each cell gathers from its windows, row by row. Where the window is fixed, SW cells
- * side by side go together if all their windows are inside: cell w of window column q = w / SW takes
- * column w - q SW + t SW of window q - t. */
+ * side by side go together if all their windows are inside: cell w of window column q = w / SW
+ * takes column w - q SW + t SW of window q - t. */
 #define GATHER_ROW(SHARE, INSIDE)                                                                  \
     for (int c = 0; c < W;) {                                                                      \
         int w = c + PL, q = w / SW;                                                                \

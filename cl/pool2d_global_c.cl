@@ -1,6 +1,6 @@
 /* Pooling of whole planes on blocked storage: x [N, blocks, rows, columns, VN] (dx written with its
- * halo's zeros), one value per plane in plain [N,C,1,1]. hw: cells of a plane. An item: `per` planes
- * of vectors. Bound: memory bandwidth. */
+ * halo's zeros), one value per plane in plain [N,C,1,1]. An item: `per` planes of
+ * vectors. Bound: memory bandwidth. */
 #include "epilogue.cl"
 #include "halo.cl"
 

@@ -4,11 +4,20 @@
  * are, halo is not read. */
 #include "vec.cl"
 
+static void store_channels(V sum, global T *out, int k, int channels, int divisor)
+{
+    T lane[VN];
+    VSTORE(sum, lane);
+    for (int l = 0; l < min(VN, channels - k * VN); l++)
+        out[k * VN + l] = lane[l] / divisor;
+}
+
 /* x: block k of sample n has its first pixel `first` vectors after the start of its plane of
  * `plane` vectors; rows are `row` vectors apart. out [parts][blocks][VN], part p adds rows p each..
- * of the N H. */
+ * of the N H; where there is one part, the result [channels]. */
 kernel void reduce_channels(global const T *x, ulong x_at, global T *out, ulong out_at, int N,
-                            int blocks, int H, int W, int plane, int row, int first, int each)
+                            int blocks, int H, int W, int plane, int row, int first, int each,
+                            int channels, int divisor)
 {
     const int k = (int)get_global_id(0), part = (int)get_global_id(1);
     const int end = min(N * H, (part + 1) * each);
@@ -29,19 +38,20 @@ kernel void reduce_channels(global const T *x, ulong x_at, global T *out, ulong 
             a0 += VLOAD(p);
         sum += (a0 + a1) + (a2 + a3);
     }
-    VSTORE(sum, out + out_at + (part * blocks + k) * VN);
+    out += out_at;
+    if (each >= N * H)
+        store_channels(sum, out, k, channels, divisor);
+    else
+        VSTORE(sum, out + (part * blocks + k) * VN);
 }
 
 /* The parts' sums [parts][blocks][VN] in their order, divided. */
 kernel void reduce_channels_end(global const T *sums, ulong sums_at, global T *out, ulong out_at,
                                 int parts, int blocks, int channels, int divisor)
 {
-    const int k = (int)get_global_id(0), n = min(VN, channels - k * VN);
+    const int k = (int)get_global_id(0);
     V sum = (V)0;
     for (int p = 0; p < parts; p++)
         sum += VLOAD(sums + sums_at + (p * blocks + k) * VN);
-    T lane[VN];
-    VSTORE(sum, lane);
-    for (int l = 0; l < n; l++)
-        out[out_at + k * VN + l] = lane[l] / divisor;
+    store_channels(sum, out + out_at, k, channels, divisor);
 }

@@ -21,6 +21,8 @@
 /* The first n elements at p; the rest of the vector is zero. */
 static inline __attribute__((unused)) V vec_part(global const T *p, int n)
 {
+    if (n >= VN)
+        return VLOAD(p);
     T part[VN];
     for (int k = 0; k < VN; k++)
         part[k] = k < n ? p[k] : (T)0;
@@ -33,13 +35,20 @@ static inline __attribute__((unused)) V vec_at(global const T *p, int n)
     return n >= VN ? VLOAD(p) : vec_part(p, n);
 }
 
-/* The first n lanes, then zeros (also where they hold NaN). */
+#if VN == 16 /* the number of each lane */
+#define VEC_LANE ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+#elif VN == 8
+#define VEC_LANE ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+#elif VN == 4
+#define VEC_LANE ((int4)(0, 1, 2, 3))
+#endif
+/* The first n lanes, then zeros (also where they hold NaN). Vectors are of float. */
 static inline __attribute__((unused)) V vec_lanes(V v, int n)
 {
-    T part[VN];
-    VSTORE(v, part);
-    for (int k = 0; k < VN; k++)
-        part[k] = k < n ? part[k] : (T)0;
-    return VLOAD(part);
+#if VN == 1
+    return n > 0 ? v : (V)0;
+#else
+    return VEC_LANE < n ? v : (V)0;
+#endif
 }
 #endif

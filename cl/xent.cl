@@ -40,28 +40,57 @@ T coefficient(global const LABEL *t, size_t stride, global const T *cw, T own, i
     return smooth * (mode & XENT_KERAS ? own : mode & XENT_WEIGHTS ? cw[k] : (T)1);
 }
 
-#define SAMPLE                                                                                     \
-    const size_t i = get_global_id(0);                                                             \
-    if (i >= (size_t)outer * inner)                                                                \
-        return;                                                                                    \
-    const size_t at = i / inner * K * inner + i % inner;                                           \
-    int label;                                                                                     \
-    x += x_at + at;                                                                                \
-    cw += cw_at;                                                                                   \
-    t += t_at + LABEL_AT(i, at);                                                                   \
-    const T own = label_weight(t, inner, cw, K, ignore, mode, &label);                             \
-    const T e = (T)smoothing
-
-/* loss[i] and weight[i] of each sample. */
-kernel void xent_ref(global const T *x, ulong x_at, global const LABEL *t, ulong t_at,
-                     global const T *cw, ulong cw_at, global T *loss, ulong loss_at,
-                     global T *weight, ulong weight_at, int outer, int K, int inner,
-                     float smoothing, int ignore, int mode)
+/* A sample's label among its logits: 1 it is the first largest, 0 it is not, -1 there is no such
+ * class. A NaN is never the largest. */
+int hit_of(global const T *x, int K, int inner, int label)
 {
-    SAMPLE;
+    int best = 0;
+    for (int k = 1; k < K; k++) {
+        const T v = x[(size_t)k * inner], b = x[(size_t)best * inner];
+        best = v > b || b != b ? k : best;
+    }
+    return label < 0 || label >= K ? -1 : best == label;
+}
+
+/* dx = sum of a exp(x_k) / sum exp x - a_k. */
+void sample_grad(global const T *x, global const LABEL *t, global const T *cw, global T *dx, int K,
+                 int inner, T own, int label, T e, int mode, T m, T s)
+{
+    T all = own != own ? own : (T)0, part = 0;
+    for (int k = 0; k < K; k++) {
+        part += coefficient(t, inner, cw, own, label, k, K, e, mode);
+        CHUNKED(all, part, k)
+    }
+    const T f = (all + part) / s;
+    for (int k = 0; k < K; k++) {
+        const T a = coefficient(t, inner, cw, own, label, k, K, e, mode);
+        dx[(size_t)k * inner] = fma(exp(x[(size_t)k * inner] - m), f, -a);
+    }
+}
+
+kernel void xent_ref(XENT_PARAMS, int outer, int K, int inner, float smoothing, int ignore,
+                     int mode)
+{
+    const size_t i = get_global_id(0), n = (size_t)outer * inner;
+    if (i >= n)
+        return;
+    const size_t at = i / inner * K * inner + i % inner;
+    int label;
+    x += x_at + at;
+    dx += dx_at + at;
+    cw += cw_at;
+    t += t_at + LABEL_AT(i, at);
+    const T own = label_weight(t, inner, cw, K, ignore, mode, &label), e = (T)smoothing;
+    if (mode & XENT_HITS) {
+        const int hit = hit_of(x, K, inner, label);
+        hits[hits_at + i] = hit > 0 ? (T)1 : (T)0;
+        hits[hits_at + n + i] = hit < 0 ? (T)0 : (T)1;
+    }
     if (own < 0 && XENT_CAN_IGNORE) {
         loss[loss_at + i] = 0;
         weight[weight_at + i] = 0;
+        for (int k = 0; mode & XENT_GRAD && k < K; k++)
+            dx[(size_t)k * inner] = 0;
         return;
     }
     T m = (T)-INFINITY, s = 0, part = 0, sum = own != own ? own : (T)0;
@@ -71,7 +100,8 @@ kernel void xent_ref(global const T *x, ulong x_at, global const LABEL *t, ulong
         part += exp(x[(size_t)k * inner] - m);
         CHUNKED(s, part, k)
     }
-    const T ls = log(s + part);
+    s += part;
+    const T ls = log(s);
     part = 0;
     if (ls != ls)
         sum = ls; /* classes without weight must not hide a NaN */
@@ -83,30 +113,6 @@ kernel void xent_ref(global const T *x, ulong x_at, global const LABEL *t, ulong
     }
     loss[loss_at + i] = sum + part;
     weight[weight_at + i] = mode & XENT_COUNT ? (T)1 : own;
-}
-
-/* dx = d (sum of a exp(x_k) / sum exp x - a_k). */
-kernel void xent_bwd_ref(global const T *x, ulong x_at, global const LABEL *t, ulong t_at,
-                         global const T *cw, ulong cw_at, global const T *d, ulong d_at,
-                         global T *dx, ulong dx_at, int outer, int K, int inner, float smoothing,
-                         int ignore, int mode)
-{
-    SAMPLE;
-    dx += dx_at + at;
-    const bool ignored = own < 0 && XENT_CAN_IGNORE;
-    T m = (T)-INFINITY, s = 0, part = 0, all = own != own ? own : (T)0, more = 0;
-    for (int k = 0; k < K; k++)
-        m = VMAX2(m, x[(size_t)k * inner]);
-    for (int k = 0; k < K; k++) {
-        part += exp(x[(size_t)k * inner] - m);
-        more += coefficient(t, inner, cw, own, label, k, K, e, mode);
-        CHUNKED(s, part, k)
-        CHUNKED(all, more, k)
-    }
-    const T scale = d[d_at], f = (all + more) / (s + part);
-    for (int k = 0; k < K; k++) {
-        const T a = coefficient(t, inner, cw, own, label, k, K, e, mode);
-        const T v = scale * fma(exp(x[(size_t)k * inner] - m), f, -a);
-        dx[(size_t)k * inner] = ignored ? (T)0 : v;
-    }
+    if (mode & XENT_GRAD)
+        sample_grad(x, t, cw, dx, K, inner, own, label, e, mode, m, s);
 }

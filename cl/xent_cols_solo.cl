@@ -68,24 +68,39 @@ VF col_exp_sum(global const float *x, int lanes, int K, int inner, VF m)
     return s;
 }
 
+/* The gradient of the samples' losses; exps: sum of exp(x - m). */
+void cols_grad(const samples *s, global const float *x, global const LABEL *t,
+               global const float *cw, global float *dx, int lanes, int K, int inner, float e,
+               int mode, VF m, VF exps)
+{
+    VF all = (VF)0;
+    for (int k = 0; k < K; k++)
+        all += coefficients(s, t, cw, lanes, k, K, inner, e, mode);
+    const VF f = (s->wrong ? (VF)NAN : all) / exps;
+    for (int k = 0; k < K; k++) {
+        const size_t j = (size_t)k * inner;
+        const VF a = coefficients(s, t, cw, lanes, k, K, inner, e, mode);
+        const VF v = fma(exp(VLDN(x + j, lanes, 0) - m), f, -a);
+        vstore_tail(s->ignored ? (VF)0 : v, dx + j, lanes);
+    }
+}
+
 /* Item (g, o): columns g span ... of outer index o; partial sum o groups + g. span is a multiple of
  * VN. */
-kernel void xent_cols(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
-                      global const float *cw, ulong cw_at, global float *loss, ulong loss_at,
-                      global float *weight, ulong weight_at, int K, int inner, int span, float e,
-                      int ignore, int mode)
+kernel void xent_cols(XENT_PARAMS, int K, int inner, int span, float e, int ignore, int mode)
 {
     const int i0 = (int)get_global_id(0) * span, i1 = min(inner, i0 + span);
     const size_t o = get_global_id(1), part = o * get_global_size(0) + get_global_id(0);
     VF sum = (VF)0, total = (VF)0;
     x += x_at + o * K * inner;
+    dx += dx_at + o * K * inner;
     t += t_at + LABEL_AT(o * inner, o * K * inner);
     cw += cw_at;
     for (int i = i0; i < i1; i += VN) {
         const int lanes = min(VN, inner - i);
         const samples s = labels_of(t + i, cw, lanes, K, inner, ignore, mode);
-        const VF m = col_max(x + i, lanes, K, inner),
-                 ls = log(col_exp_sum(x + i, lanes, K, inner, m));
+        const VF m = col_max(x + i, lanes, K, inner);
+        const VF exps = col_exp_sum(x + i, lanes, K, inner, m), ls = log(exps);
         VF v = (VF)0;
         for (int k = 0; k < K; k++) {
             const VF a = coefficients(&s, t + i, cw, lanes, k, K, inner, e, mode);
@@ -95,36 +110,9 @@ kernel void xent_cols(global const float *x, ulong x_at, global const LABEL *t, 
         v = s.wrong ? (VF)NAN : isnan(ls) ? ls : v;
         sum += FIRST(s.ignored ? (VF)0 : v, lanes);
         total += FIRST(s.ignored ? (VF)0 : mode & XENT_COUNT ? (VF)1 : s.own, lanes);
+        if (mode & XENT_GRAD)
+            cols_grad(&s, x + i, t + i, cw, dx + i, lanes, K, inner, e, mode, m, exps);
     }
     loss[loss_at + part] = VSUM(sum);
     weight[weight_at + part] = VSUM(total);
-}
-
-kernel void xent_bwd_cols(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
-                          global const float *cw, ulong cw_at, global const float *d, ulong d_at,
-                          global float *dx, ulong dx_at, int K, int inner, int span, float e,
-                          int ignore, int mode)
-{
-    const int i0 = (int)get_global_id(0) * span, i1 = min(inner, i0 + span);
-    const size_t o = get_global_id(1);
-    const float scale = d[d_at];
-    x += x_at + o * K * inner;
-    dx += dx_at + o * K * inner;
-    t += t_at + LABEL_AT(o * inner, o * K * inner);
-    cw += cw_at;
-    for (int i = i0; i < i1; i += VN) {
-        const int lanes = min(VN, inner - i);
-        const samples s = labels_of(t + i, cw, lanes, K, inner, ignore, mode);
-        VF all = (VF)0;
-        for (int k = 0; k < K; k++)
-            all += coefficients(&s, t + i, cw, lanes, k, K, inner, e, mode);
-        const VF m = col_max(x + i, lanes, K, inner);
-        const VF f = (s.wrong ? (VF)NAN : all) / col_exp_sum(x + i, lanes, K, inner, m);
-        for (int k = 0; k < K; k++) {
-            const size_t j = i + (size_t)k * inner;
-            const VF a = coefficients(&s, t + i, cw, lanes, k, K, inner, e, mode);
-            const VF v = scale * fma(exp(VLDN(x + j, lanes, 0) - m), f, -a);
-            vstore_tail(s.ignored ? (VF)0 : v, dx + j, lanes);
-        }
-    }
 }

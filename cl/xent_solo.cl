@@ -56,74 +56,38 @@ float row_label(global const LABEL *t, global const float *cw, int K, int ignore
     return mode & XENT_WEIGHTS ? cw[y] : 1;
 }
 
-/* Maximum of a contiguous row, and the sum of exp(x - max). */
-float row_max(global const float *p, int K)
-{
-    VF m = (VF)-INFINITY;
-    for (int j = 0; j < K; j += VN) {
-        const VF v = VLDN(p + j, TAIL(j), -INFINITY);
-        m = VMAX2(m, v);
-    }
-    return VMAX(m);
-}
+/* Sum of exp(x - m). */
 float row_exp_sum(global const float *p, int K, float m)
 {
     VF s = (VF)0;
     int j = 0;
     for (; j + VN <= K; j += VN)
         s += exp(VLD(p + j) - m);
-    if (j < K) {
+    if (j < K)
         s += FIRST(exp(vload_tail(p + j, K - j, 0) - m), K - j);
-    }
     return VSUM(s);
 }
 
-kernel void xent_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
-                      global const float *cw, ulong cw_at, global float *loss, ulong loss_at,
-                      global float *weight, ulong weight_at, int outer, int K, int span, float e,
-                      int ignore, int mode)
+/* The gradient of a row's loss; s: sum of exp(x - m). */
+void row_grad(global const float *p, global const LABEL *t, global const float *cw, global float *q,
+              float own, int label, int K, float e, int mode, float m, float s)
+{
+    const float f = row_total(t, cw, own, label, K, e, mode) / s;
+    for (int j = 0; j < K; j += VN) {
+        const VF a = row_coefficients(t, cw, own, label, j, K, e, mode);
+        const VF v = fma(exp(VLDN(p + j, TAIL(j), 0) - m), (VF)f, -a);
+        if (j + VN <= K)
+            VST(v, q + j);
+        else
+            vstore_tail(v, q + j, K - j);
+    }
+}
+
+kernel void xent_rows(XENT_PARAMS, int outer, int K, int span, float e, int ignore, int mode)
 {
     const int g = (int)get_global_id(0), n0 = g * span, n1 = min(outer, n0 + span);
     float sum = 0, total = 0;
-    x += x_at;
-    t += t_at;
-    cw += cw_at;
-    for (int n = n0; n < n1; n++) {
-        global const float *p = x + (size_t)n * K;
-        global const LABEL *y = t + LABEL_AT((size_t)n, (size_t)n * K);
-        int label = 0;
-        const float own = row_label(y, cw, K, ignore, mode, &label);
-        if (own < 0 && XENT_CAN_IGNORE)
-            continue;
-        const float m = row_max(p, K), ls = log(row_exp_sum(p, K, m));
-        total += mode & XENT_COUNT ? 1 : own;
-        if (own != own || ls != ls)
-            sum += own + ls; /* NaN; classes without weight must not hide it */
-#ifndef SOFT
-        else if (e == 0)
-            sum += own == 0 ? 0 : own * (ls - (p[label] - m));
-#endif
-        else {
-            VF s = (VF)0;
-            for (int j = 0; j < K; j += VN) {
-                const VF a = row_coefficients(y, cw, own, label, j, K, e, mode);
-                const VF nll = ls - (VLDN(p + j, TAIL(j), 0) - m);
-                s += a == 0 ? (VF)0 : a * nll;
-            }
-            sum += VSUM(s);
-        }
-    }
-    loss[loss_at + g] = sum;
-    weight[weight_at + g] = total;
-}
-
-kernel void xent_bwd_rows(global const float *x, ulong x_at, global const LABEL *t, ulong t_at,
-                          global const float *cw, ulong cw_at, global const float *d, ulong d_at,
-                          global float *dx, ulong dx_at, int outer, int K, int span, float e,
-                          int ignore, int mode)
-{
-    const int n0 = (int)get_global_id(0) * span, n1 = min(outer, n0 + span);
-    const float scale = d[d_at];
+    int right = 0, counted = 0;
     x += x_at;
     t += t_at;
     cw += cw_at;
@@ -132,21 +96,42 @@ kernel void xent_bwd_rows(global const float *x, ulong x_at, global const LABEL 
         global float *q = dx + dx_at + (size_t)n * K;
         global const LABEL *y = t + LABEL_AT((size_t)n, (size_t)n * K);
         int label = 0;
-        const float own = row_label(y, cw, K, ignore, mode, &label);
+        const float own = row_label(y, cw, K, ignore, mode, &label), m = row_max(p, K);
+#ifndef SOFT
+        if (mode & XENT_HITS && *y >= 0 && *y < K) {
+            counted++;
+            right += row_first(p, K, m) == *y;
+        }
+#endif
         if (own < 0 && XENT_CAN_IGNORE) {
-            for (int j = 0; j < K; j++)
+            for (int j = 0; mode & XENT_GRAD && j < K; j++)
                 q[j] = 0;
             continue;
         }
-        const float m = row_max(p, K);
-        const float f = row_total(y, cw, own, label, K, e, mode) / row_exp_sum(p, K, m);
-        for (int j = 0; j < K; j += VN) {
-            const VF a = row_coefficients(y, cw, own, label, j, K, e, mode);
-            const VF v = scale * fma(exp(VLDN(p + j, TAIL(j), 0) - m), (VF)f, -a);
-            if (j + VN <= K)
-                VST(v, q + j);
-            else
-                vstore_tail(v, q + j, K - j);
+        const float s = row_exp_sum(p, K, m), ls = log(s);
+        total += mode & XENT_COUNT ? 1 : own;
+        if (own != own || ls != ls)
+            sum += own + ls; /* NaN; classes without weight must not hide it */
+#ifndef SOFT
+        else if (e == 0)
+            sum += own == 0 ? 0 : own * (ls - (p[label] - m));
+#endif
+        else {
+            VF v = (VF)0;
+            for (int j = 0; j < K; j += VN) {
+                const VF a = row_coefficients(y, cw, own, label, j, K, e, mode);
+                const VF nll = ls - (VLDN(p + j, TAIL(j), 0) - m);
+                v += a == 0 ? (VF)0 : a * nll;
+            }
+            sum += VSUM(v);
         }
+        if (mode & XENT_GRAD)
+            row_grad(p, y, cw, q, own, label, K, e, mode, m, s);
+    }
+    loss[loss_at + g] = sum;
+    weight[weight_at + g] = total;
+    if (mode & XENT_HITS) {
+        hits[hits_at + g] = (float)right;
+        hits[hits_at + get_global_size(0) + g] = (float)counted;
     }
 }

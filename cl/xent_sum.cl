@@ -1,23 +1,27 @@
 /* The sums behind a loss, and the weighted mean of them. One group; latency-bound. */
 #include "norm_vec.cl"
 
-/* loss[0] = sum of part[0..n), weight[0] = sum of part[n..2n). */
+/* The sums of part[0..n), part[n..2n) and, counted: part[2n..3n), part[3n..4n). */
 kernel void xent_sum(global const T *part, ulong part_at, global T *loss, ulong loss_at,
-                     global T *weight, ulong weight_at, int n)
+                     global T *weight, ulong weight_at, global T *hits, ulong hits_at, int n,
+                     int counted)
 {
     local T s[LS];
     const int i = (int)get_local_id(0);
-    T a = 0, b = 0;
+    T sum[4] = {(T)0, (T)0, (T)0, (T)0};
     part += part_at;
-    for (int j = i; j < n; j += LS) {
-        a += part[j];
-        b += part[(size_t)n + j];
-    }
-    a = group_sum(a, s);
-    b = group_sum(b, s);
+    for (int k = 0; k < (counted ? 4 : 2); k++)
+        for (int j = i; j < n; j += LS)
+            sum[k] += part[(size_t)k * n + j];
+    for (int k = 0; k < 4; k++)
+        sum[k] = group_sum(sum[k], s);
     if (i == 0) {
-        loss[loss_at] = a;
-        weight[weight_at] = b;
+        loss[loss_at] = sum[0];
+        weight[weight_at] = sum[1];
+    }
+    if (i == 0 && counted) {
+        hits[hits_at] = sum[2];
+        hits[hits_at + 1] = sum[3];
     }
 }
 

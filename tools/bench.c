@@ -57,7 +57,8 @@ int bench_measure(const args *a, const char *device, bench_row *r)
                  "%s has no output \"loss\"; say which one to append, --loss softmax_xent", m.name);
     }
     if (code == 0) {
-        ctx = open_device_named(device ? device : args_text(a, "device"), KL_CTX_PROFILE, &code);
+        ctx = open_device_named(device ? device : args_text(a, "device"),
+                                KL_CTX_PROFILE | (args_has(a, "exact") ? KL_CTX_EXACT : 0u), &code);
     }
     if (code == 0) {
         s = profile(a, &m, ctx, r);
@@ -168,8 +169,8 @@ static int bench_one(void *user, const char *model, int64_t batch, bool training
         }
     }
     b->first = false;
-    b->last = r;
     bench_row_free(&r);
+    b->last = r;
     return code;
 }
 
@@ -275,6 +276,7 @@ static const option_def options[] = {
      "of an input that CALL names; NAME=N,...:i32 for labels; may be\nrepeated", 0, 0},
     OPTION_JSON,
     OPTION_DEVICE,
+    OPTION_EXACT,
     OPTION_TALK,
     OPTION_HELP,
     {0}};

@@ -37,9 +37,9 @@ char *choice_others(const kl_choice *c)
         if (x->why_not) {
             continue;
         }
-        char *more = must_print("%s%s%s%s%s%s", all, *all ? ", " : "", x->name,
-                                x->seconds >= 0 ? " " : "", choice_time(time, x->seconds),
-                                x->wrong ? " (wrong)" : "");
+        char *more =
+            must_print("%s%s%s%s%s%s", all, *all ? ", " : "", x->name, x->seconds >= 0 ? " " : "",
+                       choice_time(time, x->seconds), x->wrong ? " (wrong)" : "");
         free(all);
         all = more;
     }
@@ -81,9 +81,8 @@ json_t *choice_json(const kl_choice *c)
 
 int choice_opts(const args *a, const char *loss, kl_tune_opts *o)
 {
-    *o = (kl_tune_opts){.batch = args_int(a, "batch", 32),
-                        .training = args_has(a, "train"),
-                        .loss = loss};
+    *o = (kl_tune_opts){
+        .batch = args_int(a, "batch", 32), .training = args_has(a, "train"), .loss = loss};
     if (o->training && !loss) {
         return fail(EXIT_USAGE,
                     "%s has no output \"loss\"; say which one to append, --loss softmax_xent",

@@ -80,6 +80,11 @@ void print_help(const command_def *c, FILE *to);
             "of a name",                                                                           \
             0, 0                                                                                   \
     }
+#define OPTION_EXACT                                                                               \
+    {                                                                                              \
+        "exact", 0, OPT_FLAG, NULL, "no Winograd convolution: smaller rounding errors, slower", 0, \
+            0                                                                                      \
+    }
 #define OPTION_TALK                                                                                \
     {"verbose", 'v', OPT_FLAG, NULL, "say more; twice: much more", 0, 0},                          \
     {                                                                                              \
@@ -121,7 +126,7 @@ void *must_grow(void *p, size_t n, size_t size);
 char *must_copy(const char *s);
 char *must_print(const char *fmt, ...) KL_PRINTF(1, 2);
 
-/** Opens the device that --device names, with kernels' compilation shown. NULL after a message:
+/** Opens the device that --device names, as --exact asks, with kernels' compilation shown. NULL after a message:
  * *code. */
 kl_ctx *open_device(const args *a, uint32_t flags, int *code);
 /** The same for a choice that stands elsewhere; NULL: auto. */

@@ -30,7 +30,8 @@ static kl_ctx *open_it(const char *device, uint32_t flags, const char *tuned, in
 kl_ctx *open_device_tuned(const args *a, uint32_t flags, const char *tuned, int *code)
 {
     const uint32_t no_tune = args_has(a, "no-tune") ? KL_CTX_NO_TUNE : 0;
-    return open_it(args_text(a, "device"), flags | no_tune, tuned, code);
+    const uint32_t exact = args_has(a, "exact") ? KL_CTX_EXACT : 0;
+    return open_it(args_text(a, "device"), flags | no_tune | exact, tuned, code);
 }
 
 kl_ctx *open_device(const args *a, uint32_t flags, int *code)

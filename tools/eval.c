@@ -128,6 +128,7 @@ static const option_def options[] = {
     {"csv", 0, OPT_STRING, "FILE", "write the confusion matrix", 0, 0},
     OPTION_JSON,
     OPTION_DEVICE,
+    OPTION_EXACT,
     OPTION_TALK,
     OPTION_HELP,
     {0}};

@@ -194,6 +194,7 @@ static const option_def options[] = {
      "black for white: a photo of ink on paper, for a model of white on black", 0, 0},
     OPTION_JSON,
     OPTION_DEVICE,
+    OPTION_EXACT,
     OPTION_TALK,
     OPTION_HELP,
     {0}};

@@ -52,6 +52,7 @@ static const option_def options[] = {
      "write when each command of the first 10 steps ran, for Perfetto or\nchrome://tracing", 0, 0},
     {"json-log", 0, OPT_FLAG, NULL, "a line of JSON per epoch on stdout", 0, 0},
     OPTION_DEVICE,
+    OPTION_EXACT,
     OPTION_TALK,
     OPTION_HELP,
     {0}};

@@ -45,7 +45,8 @@ typedef struct kl_peaks {
     double launch_seconds;   /* of a kernel that does nothing, as profiles time it */
 } kl_peaks;
 /** Measures the device (less than a second and three kernels to compile), once per device and
- * driver: the figures are kept in the context's cache folder. `again`: measures anew. */
+ * driver: the figures are kept in the context's cache folder. `again`: measures once more and keeps
+ * the better of each. */
 KL_API kl_status kl_ctx_peaks(kl_ctx *ctx, bool again, kl_peaks *out);
 
 /* ---- per-op times ---------------------------------------------------------------------------- */

@@ -166,7 +166,7 @@ typedef struct kl_fit_opts {
 } kl_fit_opts;
 /** Trains on `train`, evaluates on `val` (may be NULL) after each epoch. The graph's data input and
  * label input are found by dtype and shape (or named "image"/"x" and "label"/"y"). Bit-exact
- * resume, also in mid-epoch. */
+ * resume, also in mid-epoch, where the context's kernels are the same (kl_ctx_opts.tuned). */
 KL_API kl_status kl_fit(kl_trainer *tr, kl_dataset *train, kl_dataset *val,
                         const kl_fit_opts *opts);
 /** Runs a data set through the model in inference form; fills what is not NULL. */

@@ -2,9 +2,9 @@
  * among an op's variants and their parameter sets. What `kiln explain` and `kiln tune` print.
  *
  * A context chooses by what was measured on its device, where that is known (see
- * kl_ctx_opts.tuned), else by rule. It never measures by itself: that takes the calls below, whose winners go to the
- * user's cache and are used by contexts made from then on. So the choices of a context, and with
- * them the bits that it computes, never change. */
+ * kl_ctx_opts.tuned), else by rule. It never measures by itself: that takes the calls below, whose
+ * winners go to the user's cache and are used by contexts made from then on. So the choices of a
+ * context, and with them the bits that it computes, never change. */
 #ifndef KILN_TUNE_H
 #define KILN_TUNE_H
 

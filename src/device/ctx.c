@@ -58,6 +58,9 @@ static kl_status take_opts(kl_ctx *ctx, const kl_ctx_opts *o)
         ctx->flags |= KL_CTX_SYNC;
     if (env_is_one("KILN_DEBUG_BUFFERS"))
         ctx->flags |= KL_CTX_DEBUG_BUFFERS;
+    if (env_is_one("KILN_EXACT"))
+        ctx->flags |= KL_CTX_EXACT;
+    ctx->caps.exact = (ctx->flags & KL_CTX_EXACT) != 0;
     ctx->on_compile = o->on_compile;
     ctx->user = o->user;
     const char *kernels = o->kernel_dir ? o->kernel_dir : env_or_null("KILN_CL_DIR");

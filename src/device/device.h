@@ -33,6 +33,7 @@ typedef struct kl__caps {
     bool groups_useless;     /* of a kernel, as the driver says them: the device's limit counts */
     bool times_useless;      /* profiling gives nonsense: use the host's clock */
     bool gemm_library_slow;  /* CLBlast loses against our own kernels here */
+    bool exact;              /* KL_CTX_EXACT: no Winograd */
     char std_option[16];     /* "-cl-std=CL1.2" */
     /* what was measured to be fastest here (winners.h); NULL: nothing */
     const struct kl__winners *winners;

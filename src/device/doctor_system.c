@@ -304,6 +304,7 @@ void kl__doctor_environment(kl__doctor *d)
         {"KILN_VECTOR", "unset it: the device knows its width"},
         {"KILN_SYNC", "unset it: each op is waited for"},
         {"KILN_DEBUG_BUFFERS", "unset it: each op is checked"},
+        {"KILN_EXACT", "unset it: convolutions are slower without Winograd"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const char *v = getenv(known[i].name);

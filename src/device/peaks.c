@@ -94,7 +94,7 @@ static kl_status time_rounds(const work *w, kl__launch *l, int arg, double *per_
 static kl_status measure_fma(work *w)
 {
     kl__launch l = {
-        .kernel = "peaks_fma", .n_args = 4, .arg = {span(w, 0), u32(1000), f32(0.5f), f32(1.0f)}};
+        .kernel = "peaks_fma", .n_args = 4, .arg = {span(w, 0), u32(64), f32(0.5f), f32(1.0f)}};
     double t;
     kl_status st = time_rounds(w, &l, 1, &t);
     if (st == KL_OK && t > 0)
@@ -255,14 +255,37 @@ static void store(const kl_ctx *ctx, const char *path, const kl_peaks *p)
     kl__free(dir);
 }
 
+static double most(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+/** Other work on the machine only takes away: the best ever seen is nearest to the truth. */
+static void keep_best(kl_peaks *p, const kl_peaks *before)
+{
+    p->flops = most(p->flops, before->flops);
+    if (before->launch_seconds < p->launch_seconds)
+        p->launch_seconds = before->launch_seconds;
+    for (int i = 0; i < p->n_levels && i < before->n_levels; i++)
+        if (!strcmp(p->level[i].name, before->level[i].name))
+            p->level[i].bytes_per_second =
+                most(p->level[i].bytes_per_second, before->level[i].bytes_per_second);
+}
+
 kl_status kl_ctx_peaks(kl_ctx *ctx, bool again, kl_peaks *out)
 {
     if (!ctx || !out)
         return kl__fail(KL_E_ARG, "kl_ctx_peaks: %s is NULL", ctx ? "out" : "the context");
     char *path = ctx->cache_dir ? path_of(ctx) : NULL;
     kl_status st = KL_OK;
-    if (again || !load(path, out)) {
+    kl_peaks before;
+    bool known = load(path, &before);
+    if (known)
+        *out = before;
+    if (again || !known) {
         st = measure(ctx, out);
+        if (st == KL_OK && known)
+            keep_best(out, &before);
         if (st == KL_OK && path)
             store(ctx, path, out);
     }

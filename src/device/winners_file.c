@@ -114,8 +114,7 @@ static void take_all(const char *path, const char *id, const uint8_t *text, size
     } else if (strcmp(whose, id) != 0) {
         kl__log(KL_LOG_INFO, "%s is of another device, driver or version: not used", path);
     } else {
-        json_object_foreach(json_object_get(root, "ops"), key, j)
-            bad += !take_entry(key, j, w);
+        json_object_foreach(json_object_get(root, "ops"), key, j) bad += !take_entry(key, j, w);
         if (bad)
             kl__log(KL_LOG_WARN, "%s: %zu entries are damaged and not used", path, bad);
     }

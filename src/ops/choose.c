@@ -46,6 +46,11 @@ static bool fits(const kl__apply *a, const kl__caps *caps, const kl__variant *v,
     return !kl__unfit(a, caps, &(kl__candidate){v, config});
 }
 
+static bool pays(const kl__apply *a, const kl__caps *caps, const kl__variant *v)
+{
+    return !v->pays || v->pays(a, caps);
+}
+
 const char *kl__candidate_name(const kl__candidate *c, char buf[KL__CANDIDATE_NAME])
 {
     if (c->config)
@@ -66,16 +71,18 @@ int kl__candidates(const kl__apply *a, const kl__caps *caps, kl__candidate out[K
 {
     const kl__variant *all = kl__op_variants(a->op);
     int n = 0;
-    bool more = true;
-    for (int config = 0; more && n < KL__MAX_CANDIDATES; config++) {
-        more = false;
-        for (const kl__variant *v = all; v && v->name && n < KL__MAX_CANDIDATES; v++) {
-            kl__apply b = with(a, &(kl__candidate){v, config});
-            if ((n > 0 && hopeless(v, caps)) || (config > 0 && !v->configs))
-                continue;
-            more |= v->configs && config + 1 < configs(v, &b, caps);
-            if (fits(a, caps, v, config))
+    for (int late = 0; late < 2; late++) { /* what is likely slower comes last */
+        bool more = true;
+        for (int config = 0; more && n < KL__MAX_CANDIDATES; config++) {
+            more = false;
+            for (const kl__variant *v = all; v && v->name && n < KL__MAX_CANDIDATES; v++) {
+                kl__apply b = with(a, &(kl__candidate){v, config});
+                if ((n > 0 && hopeless(v, caps)) || (config > 0 && !v->configs) ||
+                    !fits(a, caps, v, config) || pays(a, caps, v) == (late == 1))
+                    continue;
+                more |= v->configs && config + 1 < configs(v, &b, caps);
                 out[n++] = (kl__candidate){v, config};
+            }
         }
     }
     return n;
@@ -226,11 +233,11 @@ static bool named(const kl__variant *v, const char *name, size_t n)
     return strlen(v->name) == n && !strncmp(v->name, name, n);
 }
 
-/** The variant called `name` (n letters; NULL: any) with this parameter set, where it fits. */
+/** The variant called `name` (n letters; NULL: the first that pays) with this parameter set, where it fits. */
 static bool take(kl__apply *a, const kl__caps *caps, const char *name, size_t n, int config)
 {
     for (const kl__variant *v = kl__op_variants(a->op); v && v->name; v++)
-        if ((!name || named(v, name, n)) && fits(a, caps, v, config)) {
+        if ((name ? named(v, name, n) : pays(a, caps, v)) && fits(a, caps, v, config)) {
             a->variant = v;
             a->config = config;
             return true;

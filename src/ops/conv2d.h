@@ -47,7 +47,15 @@ kl_status kl__conv_check(const kl__apply *a, int64_t filters);
 
 extern const kl__variant kl__conv_variants[];
 
-/* The variants' functions (conv2d_solo.c, conv2d_ref.c). */
+/* The variants' functions (conv2d_wino.c, conv2d_solo.c, conv2d_ref.c). */
+bool kl__conv_wino_fits(const kl__apply *a, const kl__caps *caps);
+bool kl__conv_wino_pays(const kl__apply *a, const kl__caps *caps);
+void kl__conv_wino_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in,
+                           kl__layout *out);
+bool kl__conv_wino_epilogue(const kl__apply *a, const kl__apply *elt);
+int kl__conv_wino_configs(const kl__apply *a, const kl__caps *caps);
+size_t kl__conv_wino_scratch(const kl__apply *a, const kl__caps *caps);
+kl_status kl__conv_wino_emit(kl__emit *e, const kl__apply *a);
 bool kl__conv_solo_fits(const kl__apply *a, const kl__caps *caps);
 void kl__conv_solo_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *in,
                            kl__layout *out);

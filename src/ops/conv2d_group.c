@@ -1,5 +1,6 @@
-/* Convolution in groups that are neither whole blocks (variant solo) nor equal parts of one (variant
- * dw), on blocked storage for CPU-like devices. Parts depend on shapes only, so that sums do too. */
+/* Convolution in groups that are neither whole blocks (variant solo) nor equal parts of one
+ * (variant dw), on blocked storage for CPU-like devices. Parts depend on shapes only, so that sums
+ * do too. */
 #include "ops/conv2d_group.h"
 
 #include "ops/conv2d_depthwise.h"

@@ -4,7 +4,10 @@
 #include "ops/norm_common.h"
 #include "ops/optim.h"
 
-enum { CHUNK = 4096 /* gradients per partial sum: BLOCKS of cl/grad_norm.cl */ };
+enum {
+    CHUNK = 4096, /* gradients per partial sum: BLOCKS of cl/grad_norm.cl */
+    SMALL = 65536 /* gradients that one core adds sooner than a second launch starts */
+};
 
 static const kl__attr norm_attrs[] = {
     {"max_norm", KL__ATTR_FLOAT, offsetof(kl__grad_norm, max_norm), 0, NULL, 0,
@@ -33,6 +36,25 @@ static size_t norm_scratch(const kl__apply *a, const kl__caps *caps)
     return chunks(a) * kl_dtype_size(a->in[0]->desc.dtype);
 }
 
+/** Partial sums, by groups of items where solo_items is 0; by one item: the whole. */
+static kl_status launch_sums(kl__emit *e, const kl__apply *a, const char *kernel,
+                             const kl__defs *defs, kl__arg to, size_t solo_items, size_t group)
+{
+    const kl__grad_norm *o = a->attrs;
+    kl__launch l = kl__launch_of("grad_norm.cl", kernel, defs);
+    for (int i = 0; i < 4; i++)
+        kl__launch_arg(&l, kl__arg_in(a, i));
+    kl__launch_arg(&l, to);
+    kl__launch_arg(&l, kl__arg_i32(a->in[0]->desc.shape.dim[0]));
+    if (solo_items == 1)
+        kl__launch_arg(&l, kl__arg_f32((double)o->max_norm));
+    if (solo_items)
+        kl__launch_solo(&l, 1, solo_items, 1, 1);
+    else
+        kl__launch_groups(&l, chunks(a), group);
+    return kl__emit_launch(e, a, &l);
+}
+
 static kl_status norm_emit(kl__emit *e, const kl__apply *a, bool solo)
 {
     const kl__grad_norm *o = a->attrs;
@@ -45,19 +67,13 @@ static kl_status norm_emit(kl__emit *e, const kl__apply *a, bool solo)
     const size_t group = kl__tree_group(e, &defs);
     if (solo)
         kl__def_int(&defs, "VN", e->caps->vector);
-    if (n) {
-        kl__launch l =
-            kl__launch_of("grad_norm.cl", solo ? "grad_norm_solo" : "grad_norm_ref", &defs);
-        for (int i = 0; i < 4; i++)
-            kl__launch_arg(&l, kl__arg_in(a, i));
-        kl__launch_arg(&l, part);
-        kl__launch_arg(&l, kl__arg_i32(a->in[0]->desc.shape.dim[0]));
-        if (solo)
-            kl__launch_solo(&l, 1, n, 1, 1);
-        else
-            kl__launch_groups(&l, n, group);
-        st = kl__emit_launch(e, a, &l);
+    if (solo && a->in[0]->desc.shape.dim[0] <= SMALL) {
+        st = launch_sums(e, a, "grad_norm_small", &defs, kl__arg_out(a, 0), 1, group);
+        goto out;
     }
+    if (n)
+        st = launch_sums(e, a, solo ? "grad_norm_solo" : "grad_norm_ref", &defs, part, solo ? n : 0,
+                         group);
     if (st == KL_OK) {
         kl__launch l = kl__launch_of("grad_norm.cl", "grad_norm_sum", &defs);
         kl__launch_arg(&l, part);
@@ -67,6 +83,7 @@ static kl_status norm_emit(kl__emit *e, const kl__apply *a, bool solo)
         kl__launch_groups(&l, 1, group);
         st = kl__emit_launch(e, a, &l);
     }
+out:
     kl__defs_free(&defs);
     return st;
 }

@@ -202,6 +202,7 @@ static kl_status emit_ref(kl__emit *e, const kl__apply *a)
 const kl__variant kl__pool2d_variants[] = {
     {.name = "solo_c",
      .fits = kl__pool2d_blocked_fits,
+     .needs = "a CPU with vectors, and an input stored in blocks of channels",
      .layouts = kl__pool2d_blocked_layouts,
      .wide_halo = true,
      .epilogue = kl__epi_by_channel,

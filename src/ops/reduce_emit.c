@@ -215,6 +215,7 @@ static bool solo_fits(const kl__apply *a, const kl__caps *caps)
 const kl__variant kl__reduce_variants[] = {
     {.name = "blocked",
      .fits = kl__reduce_channels_fits,
+     .needs = "sums per channel of an input stored in blocks of channels",
      .layouts = kl__reduce_channels_layouts,
      .wide_halo = true,
      .scratch_bytes = kl__reduce_channels_scratch,

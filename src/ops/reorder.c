@@ -6,7 +6,8 @@
 #include <stddef.h>
 
 /* Its attributes are a kl__layout: that of the result. */
-static const char *const kind_words[] = {"plain", "nchwc", "oihwc", "oihwct", NULL};
+static const char *const kind_words[] = {"plain", "nchwc",     "oihwc", "oihwct",
+                                         "wino",  "wino_swap", NULL};
 static const kl__attr attrs[] = {
     {"layout", KL__ATTR_ENUM, offsetof(kl__layout, kind), 0, kind_words, 0,
      "storage of the result"},
@@ -37,6 +38,14 @@ static kl_status infer(const kl__apply *a, kl__desc *out)
             return kl__fail(
                 KL_E_ARG, "reorder \"%s\": halo (%d, %d, %d, %d) is not possible in layout %s",
                 a->name, to->halo[0], to->halo[1], to->halo[2], to->halo[3], kind_words[to->kind]);
+    if (kl__is_wino(x->layout.kind))
+        return kl__fail(KL_E_ARG, "reorder \"%s\": there is no way back from layout %s", a->name,
+                        kind_words[x->layout.kind]);
+    if (kl__is_wino(to->kind) &&
+        (x->shape.dim[2] != x->shape.dim[3] || (x->shape.dim[2] != 3 && x->shape.dim[2] != 5)))
+        return kl__fail(KL_E_SHAPE,
+                        "reorder \"%s\": layout %s is for kernels of 3x3 and 5x5, %s given",
+                        a->name, kind_words[to->kind], kl__shape_str(x->shape, shape));
     *out = *x;
     out->layout = *to;
     return KL_OK;
@@ -62,7 +71,7 @@ typedef enum path { NONE, BLOCK, UNBLOCK, HALO, WEIGHTS } path;
 static path path_of(const kl__apply *a, const kl__caps *caps)
 {
     const kl__layout *from = &a->in[0]->desc.layout, *to = to_of(a);
-    if (a->in[0]->desc.shape.n_dims != 4)
+    if (a->in[0]->desc.shape.n_dims != 4 || kl__is_wino(to->kind))
         return NONE;
     if (from->kind == KL__PLAIN && (to->kind == KL__OIHWC || to->kind == KL__OIHWCT))
         return to->block == caps->vector ? WEIGHTS : NONE;
@@ -147,6 +156,8 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
     kl__desc y = *x;
     size_t n;
     y.layout = *to_of(a);
+    if (kl__is_wino(y.layout.kind))
+        return kl__reorder_wino_ref(e, a);
     if (!kl__desc_elems(&y, &n))
         return kl__fail(KL_E_UNSUPPORTED, "reorder \"%s\": more than 2^31 - 1 elements in storage",
                         a->name);
@@ -183,6 +194,10 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
 }
 
 static const kl__variant variants[] = {
+    {.name = "wino",
+     .fits = kl__reorder_wino_fits,
+     .layouts = layouts,
+     .emit = kl__reorder_wino_emit},
     {.name = "solo", .fits = solo_fits, .layouts = layouts, .emit = solo_emit},
     {.name = "ref", .layouts = layouts, .emit = ref_emit},
     {.name = NULL},

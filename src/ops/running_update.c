@@ -4,6 +4,8 @@
 
 #include "ops/norm_common.h"
 
+enum { SPAN = 4096 /* floats per SOLO work-item */ };
+
 static const kl__attr running_attrs[] = {
     {"momentum", KL__ATTR_FLOAT, offsetof(kl__running, momentum), 0, NULL, 0,
      "share of the new value (keras: old)"},
@@ -30,27 +32,46 @@ static int running_aliases(const kl__apply *a, int out)
     return out == 0 ? 0 : -1;
 }
 
-static kl_status running_ref(kl__emit *e, const kl__apply *a)
+static kl_status running_emit(kl__emit *e, const kl__apply *a, bool solo)
 {
     const kl__running *r = a->attrs;
     const double m = r->compat == KL_KERAS ? 1.0 - (double)r->momentum : (double)r->momentum;
     const int64_t n = kl_shape_count(a->in[0]->desc.shape);
     kl__defs defs = {0};
     kl__defs_real(&defs, a);
-    kl__launch l = kl__launch_of("optim_add.cl", "running_update_ref", &defs);
+    if (solo)
+        kl__def_int(&defs, "VN", e->caps->vector);
+    kl__launch l =
+        kl__launch_of("optim_add.cl", solo ? "running_update_solo" : "running_update_ref", &defs);
     kl__launch_arg(&l, kl__arg_in(a, 0));
     kl__launch_arg(&l, kl__arg_in(a, 1));
     kl__launch_arg(&l, kl__arg_step(e));
     kl__launch_arg(&l, kl__arg_i32(n));
     kl__launch_arg(&l, kl__arg_f32(1.0 - m));
     kl__launch_arg(&l, kl__arg_f32(m));
-    kl__launch_1d(&l, e, (size_t)n);
+    if (solo) {
+        kl__launch_arg(&l, kl__arg_i32(SPAN));
+        kl__launch_solo(&l, 1, kl__ceil_div((size_t)n, SPAN), 1, 1);
+    } else {
+        kl__launch_1d(&l, e, (size_t)n);
+    }
     kl_status st = kl__emit_launch(e, a, &l);
     kl__defs_free(&defs);
     return st;
 }
-static const kl__variant running_variants[] = {{.name = "ref", .emit = running_ref},
-                                               {.name = NULL}};
+
+static kl_status running_solo(kl__emit *e, const kl__apply *a)
+{
+    return running_emit(e, a, true);
+}
+static kl_status running_ref(kl__emit *e, const kl__apply *a)
+{
+    return running_emit(e, a, false);
+}
+static const kl__variant running_variants[] = {
+    {.name = "solo", .fits = kl__solo_f32, .emit = running_solo},
+    {.name = "ref", .emit = running_ref},
+    {.name = NULL}};
 
 const kl__op kl__op_running_update = {
     .name = "running_update",

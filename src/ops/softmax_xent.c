@@ -68,10 +68,12 @@ static kl_status softmax_xent_lower(kl_graph *g, const kl__apply *a, kl_node *co
     const kl__xent k = {.smoothing = o->smoothing,
                         .ignore_index = o->ignore_index,
                         .compat = o->compat,
-                        .weights = o->class_weight.n > 0};
-    (void)training;
+                        .weights = o->class_weight.n > 0,
+                        .hits = in[0]->desc.shape.n_dims == 2 && in[1]->desc.dtype == KL_I32,
+                        .grad = training};
     kl_node *args[3] = {in[0], in[1], k.weights ? weights_node(g, &o->class_weight) : NULL};
-    kl_node *sum = kl__apply_new(g, &kl__op_xent, NULL, args, 2 + k.weights, &k);
+    kl_node *sum =
+        kl__apply_new_n(g, &kl__op_xent, NULL, args, 2 + k.weights, kl__xent_outputs(&k), &k);
     kl_node *parts[2] = {sum, kl__out(sum, 1)};
     if (!sum)
         return kl__last_status();

@@ -1,11 +1,11 @@
-/* Softmax cross-entropy as kernels see it: sums of losses and of weights, and the gradient by the
- * logits. */
+/* Softmax cross-entropy as kernels see it: sums of losses and of weights, hits, and the gradient by
+ * the logits, all in one pass over them. */
 #include "ops/xent.h"
 
 #include "ops/norm_common.h"
 
 /* Bits of cl/xent_mode.cl. */
-enum { MODE_KERAS = 1, MODE_WEIGHTS = 2, MODE_COUNT = 4 };
+enum { MODE_KERAS = 1, MODE_WEIGHTS = 2, MODE_COUNT = 4, MODE_HITS = 8, MODE_GRAD = 16 };
 enum { SPAN = 8192 /* logits per SOLO work-item */ };
 
 static const kl__attr xent_attrs[] = {
@@ -15,6 +15,8 @@ static const kl__attr xent_attrs[] = {
     {"compat", KL__ATTR_ENUM, offsetof(kl__xent, compat), 0, kl__compat_words, 0,
      "what the weights multiply"},
     {"weights", KL__ATTR_BOOL, offsetof(kl__xent, weights), 0, NULL, 0, "there are class weights"},
+    {"hits", KL__ATTR_BOOL, offsetof(kl__xent, hits), 0, NULL, 0, "count hits"},
+    {"grad", KL__ATTR_BOOL, offsetof(kl__xent, grad), 0, NULL, 0, "make the gradient"},
     KL__ATTR_END,
 };
 
@@ -47,53 +49,70 @@ kl_status kl__xent_check(const kl__apply *a, float smoothing)
     return KL_OK;
 }
 
-static kl_status check_all(const kl__apply *a, int n_in)
+static kl_status xent_infer(const kl__apply *a, kl__desc *out)
 {
     const kl__xent *k = a->attrs;
+    const int n_in = 2 + k->weights, n_out = kl__xent_outputs(k);
     kl_status st = kl__xent_check(a, k->smoothing);
     if (st != KL_OK)
         return st;
-    if (a->n_in != n_in)
-        return kl__fail(KL_E_ARG, "%s \"%s\": %d inputs; %d are expected", a->op->name, a->name,
-                        a->n_in, n_in);
+    if (a->n_in != n_in || a->n_out != n_out)
+        return kl__fail(KL_E_ARG, "%s \"%s\": %d inputs, %d outputs; %d and %d are expected",
+                        a->op->name, a->name, a->n_in, a->n_out, n_in, n_out);
     const kl__desc *x = &a->in[0]->desc, *w = k->weights ? &a->in[2]->desc : NULL;
     if (w && (w->dtype != x->dtype || w->shape.n_dims != 1 || w->shape.dim[0] != x->shape.dim[1]))
         return kl__fail(KL_E_SHAPE, "%s \"%s\": class weights do not fit the logits", a->op->name,
                         a->name);
+    if (k->hits && (x->shape.n_dims != 2 || kl__xent_soft(a)))
+        return kl__fail(KL_E_SHAPE, "%s \"%s\": hits are counted of logits [N,K] and i32 labels",
+                        a->op->name, a->name);
+    out[0] = out[1] = (kl__desc){.dtype = x->dtype};
+    if (k->hits)
+        out[2] = (kl__desc){.dtype = x->dtype, .shape = {1, {2}}};
+    if (k->grad)
+        out[n_out - 1] = (kl__desc){.dtype = x->dtype, .shape = x->shape};
     return KL_OK;
 }
 
-static kl_status xent_infer(const kl__apply *a, kl__desc *out)
+static bool is_one(const kl_node *x)
 {
-    const kl__xent *k = a->attrs;
-    kl_status st = check_all(a, 2 + k->weights);
-    out[0] = out[1] = (kl__desc){.dtype = a->in[0]->desc.dtype};
-    return st;
+    double v = 0;
+    if (kl__is_constant(x) && kl_shape_count(x->desc.shape) == 1)
+        kl__convert(&v, KL_F64, kl__leaf_of(x)->data, x->desc.dtype, 1);
+    return v == 1;
 }
 
-static kl_status bwd_infer(const kl__apply *a, kl__desc *out)
-{
-    const kl__xent *k = a->attrs;
-    kl_status st = check_all(a, 3 + k->weights);
-    if (st == KL_OK && a->in[a->n_in - 1]->desc.shape.n_dims != 0)
-        st = kl__fail(KL_E_SHAPE, "xent_bwd \"%s\": the gradient of the sum is no scalar", a->name);
-    out[0] = a->in[0]->desc;
-    return st;
-}
-
-/** Weights are constants and labels are data: the second output passes no gradient on. */
+/** Weights are constants and labels are data: the second output passes no gradient on. The gradient
+ * is there already where this pass was made for training. */
 static kl_status xent_grad(kl_graph *g, const kl__apply *a, kl_node *const *dy, const bool *need,
                            kl_node **dx)
 {
-    const kl__xent *k = a->attrs;
+    kl__xent k = *(const kl__xent *)a->attrs;
     if (need[1])
         return kl__fail(KL_E_UNSUPPORTED, "xent \"%s\": there is no gradient by soft labels",
                         a->name);
     if (!dy[0] || !need[0])
         return KL_OK;
-    kl_node *in[4] = {a->in[0], a->in[1], k->weights ? a->in[2] : dy[0], dy[0]};
-    dx[0] = kl__apply_new(g, &kl__op_xent_bwd, NULL, in, 3 + k->weights, a->attrs);
-    return dx[0] ? KL_OK : kl__last_status();
+    kl_node *made = a->out[a->n_out - 1];
+    if (!k.grad) {
+        k.grad = true;
+        kl_node *again =
+            kl__apply_new_n(g, &kl__op_xent, NULL, a->in, a->n_in, kl__xent_outputs(&k), &k);
+        made = kl__out(again, kl__xent_outputs(&k) - 1);
+    }
+    dx[0] = made && is_one(dy[0]) ? made : kl_mul(g, made, dy[0]);
+    return dx[0] ? KL_OK : kl_graph_check(g);
+}
+
+kl_node *kl__xent_hits(const kl_graph *g, const kl_node *logits, const kl_node *labels)
+{
+    for (size_t i = 0; i < g->n_applies; i++) {
+        const kl__apply *a = g->applies[i];
+        if (a->op == &kl__op_xent && a->in[0] == logits && a->in[1] == labels &&
+            ((const kl__xent *)a->attrs)->hits)
+            return a->out[2];
+    }
+    return NULL;
 }
 
 /* ---- emission
@@ -127,7 +146,8 @@ static int mode_of(const kl__apply *a)
     const kl__xent *k = a->attrs;
     const bool keras = k->compat == KL_KERAS;
     return (keras ? MODE_KERAS : 0) | (k->weights ? MODE_WEIGHTS : 0) |
-           (keras || kl__xent_soft(a) || !k->weights ? MODE_COUNT : 0);
+           (keras || kl__xent_soft(a) || !k->weights ? MODE_COUNT : 0) | (k->hits ? MODE_HITS : 0) |
+           (k->grad ? MODE_GRAD : 0);
 }
 
 static void defs_of(kl__defs *defs, const kl__emit *e, const kl__apply *a, bool solo)
@@ -137,6 +157,30 @@ static void defs_of(kl__defs *defs, const kl__emit *e, const kl__apply *a, bool 
         kl__def_flag(defs, "SOFT");
     if (solo)
         kl__def_int(defs, "VN", e->caps->vector);
+}
+
+static kl__arg hits_arg(const kl__apply *a)
+{
+    return kl__arg_out(a, ((const kl__xent *)a->attrs)->hits ? 2 : 0); /* 0: not touched */
+}
+
+static kl_status emit_sum(kl__emit *e, const kl__apply *a, kl__arg part, size_t n)
+{
+    const kl__xent *k = a->attrs;
+    kl__defs defs = {0};
+    kl__defs_real(&defs, a);
+    const size_t group = kl__tree_group(e, &defs);
+    kl__launch l = kl__launch_of("xent_sum.cl", "xent_sum", &defs);
+    kl__launch_arg(&l, part);
+    kl__launch_arg(&l, kl__arg_out(a, 0));
+    kl__launch_arg(&l, kl__arg_out(a, 1));
+    kl__launch_arg(&l, hits_arg(a));
+    kl__launch_arg(&l, kl__arg_i32((int64_t)n));
+    kl__launch_arg(&l, kl__arg_i32(k->hits));
+    kl__launch_groups(&l, 1, group);
+    kl_status st = kl__emit_launch(e, a, &l);
+    kl__defs_free(&defs);
+    return st;
 }
 
 /** Sizes and options after the pointers, and the launch. */
@@ -163,84 +207,42 @@ static kl_status finish(kl__emit *e, const kl__apply *a, kl__launch *l, const pi
     return kl__emit_launch(e, a, l);
 }
 
-static const char *file_of(const pieces *p, bool solo)
-{
-    return !solo ? "xent.cl" : p->r.inner == 1 ? "xent_solo.cl" : "xent_cols_solo.cl";
-}
-
-static size_t real_bytes(const kl__apply *a)
-{
-    return kl_dtype_size(a->in[0]->desc.dtype);
-}
-
-static kl_status emit_sum(kl__emit *e, const kl__apply *a, kl__arg part, size_t n)
-{
-    kl__defs defs = {0};
-    kl__defs_real(&defs, a);
-    const size_t group = kl__tree_group(e, &defs);
-    kl__launch l = kl__launch_of("xent_sum.cl", "xent_sum", &defs);
-    kl__launch_arg(&l, part);
-    kl__launch_arg(&l, kl__arg_out(a, 0));
-    kl__launch_arg(&l, kl__arg_out(a, 1));
-    kl__launch_arg(&l, kl__arg_i32((int64_t)n));
-    kl__launch_groups(&l, 1, group);
-    kl_status st = kl__emit_launch(e, a, &l);
-    kl__defs_free(&defs);
-    return st;
-}
-
 static kl_status xent_emit(kl__emit *e, const kl__apply *a, bool solo)
 {
     const kl__xent *k = a->attrs;
     const pieces p = pieces_of(a, solo);
-    const size_t real = real_bytes(a);
+    const uint32_t real = (uint32_t)kl_dtype_size(a->in[0]->desc.dtype);
     if (p.n == 0)
         return emit_sum(e, a, kl__arg_out(a, 0), 0); /* no samples: zeros */
+    const bool rows = p.r.inner == 1, one = p.n == 1;
     kl__defs defs = {0};
     defs_of(&defs, e, a, solo);
-    kl__launch l = kl__launch_of(file_of(&p, solo),
-                                 !solo            ? "xent_ref"
-                                 : p.r.inner == 1 ? "xent_rows"
-                                                  : "xent_cols",
+    kl__launch l = kl__launch_of(!solo  ? "xent.cl"
+                                 : rows ? "xent_solo.cl"
+                                        : "xent_cols_solo.cl",
+                                 !solo  ? "xent_ref"
+                                 : rows ? "xent_rows"
+                                        : "xent_cols",
                                  &defs);
     kl__launch_arg(&l, kl__arg_in(a, 0));
     kl__launch_arg(&l, kl__arg_in(a, 1));
     kl__launch_arg(&l, kl__arg_in(a, k->weights ? 2 : 0)); /* not read where there are none */
-    kl__launch_arg(&l, p.n == 1 ? kl__arg_out(a, 0) : kl__arg_scratch(a, 0, (uint32_t)real));
-    kl__launch_arg(&l,
-                   p.n == 1 ? kl__arg_out(a, 1) : kl__arg_scratch(a, p.n * real, (uint32_t)real));
+    for (size_t i = 0; i < 2; i++)
+        kl__launch_arg(&l, one ? kl__arg_out(a, (int)i) : kl__arg_scratch(a, i * p.n * real, real));
+    kl__launch_arg(&l, one || !k->hits ? hits_arg(a) : kl__arg_scratch(a, 2 * p.n * real, real));
+    kl__launch_arg(&l, kl__arg_out(a, k->grad ? a->n_out - 1 : 0));
     kl_status st = finish(e, a, &l, &p, solo);
     kl__defs_free(&defs);
-    if (st == KL_OK && p.n > 1)
-        st = emit_sum(e, a, kl__arg_scratch(a, 0, (uint32_t)real), p.n);
-    return st;
-}
-
-static kl_status bwd_emit(kl__emit *e, const kl__apply *a, bool solo)
-{
-    const kl__xent *k = a->attrs;
-    const pieces p = pieces_of(a, solo);
-    kl__defs defs = {0};
-    defs_of(&defs, e, a, solo);
-    kl__launch l = kl__launch_of(file_of(&p, solo),
-                                 !solo            ? "xent_bwd_ref"
-                                 : p.r.inner == 1 ? "xent_bwd_rows"
-                                                  : "xent_bwd_cols",
-                                 &defs);
-    kl__launch_arg(&l, kl__arg_in(a, 0));
-    kl__launch_arg(&l, kl__arg_in(a, 1));
-    kl__launch_arg(&l, kl__arg_in(a, k->weights ? 2 : 0));
-    kl__launch_arg(&l, kl__arg_in(a, a->n_in - 1));
-    kl__launch_arg(&l, kl__arg_out(a, 0));
-    kl_status st = finish(e, a, &l, &p, solo);
-    kl__defs_free(&defs);
+    if (st == KL_OK && !one)
+        st = emit_sum(e, a, kl__arg_scratch(a, 0, real), p.n);
     return st;
 }
 
 static size_t scratch_of(const kl__apply *a, bool solo)
 {
+    const kl__xent *k = a->attrs;
     const pieces p = pieces_of(a, solo);
-    return p.n > 1 ? 2 * p.n * real_bytes(a) : 0;
+    return p.n > 1 ? (k->hits ? 4 : 2) * p.n * kl_dtype_size(a->in[0]->desc.dtype) : 0;
 }
 static size_t xent_scratch_solo(const kl__apply *a, const kl__caps *caps)
 {
@@ -260,44 +262,21 @@ static kl_status xent_ref(kl__emit *e, const kl__apply *a)
 {
     return xent_emit(e, a, false);
 }
-static kl_status bwd_solo(kl__emit *e, const kl__apply *a)
-{
-    return bwd_emit(e, a, true);
-}
-static kl_status bwd_ref(kl__emit *e, const kl__apply *a)
-{
-    return bwd_emit(e, a, false);
-}
 static const kl__variant xent_variants[] = {
     {.name = "solo", .fits = kl__solo_f32, .scratch_bytes = xent_scratch_solo, .emit = xent_solo},
     {.name = "ref", .scratch_bytes = xent_scratch_ref, .emit = xent_ref},
     {.name = NULL}};
-static const kl__variant bwd_variants[] = {{.name = "solo", .fits = kl__solo_f32, .emit = bwd_solo},
-                                           {.name = "ref", .emit = bwd_ref},
-                                           {.name = NULL}};
-
 const kl__op kl__op_xent = {
     .name = "xent",
-    .doc = "logits, labels, class weights? -> sum of weighted losses [], sum of weights []",
+    .doc = "logits, labels, class weights? -> sums of weighted losses [] and of weights [], hits "
+           "[2], gradient of the first",
     .min_in = 2,
     .max_in = 3,
-    .n_out = 2,
+    .n_out = 0,
     .flags = KL__OP_HIDDEN,
     .attrs_bytes = sizeof(kl__xent),
     .attrs = xent_attrs,
     .infer = xent_infer,
     .grad = xent_grad,
     .variants = xent_variants,
-};
-const kl__op kl__op_xent_bwd = {
-    .name = "xent_bwd",
-    .doc = "logits, labels, class weights?, gradient of the sum [] -> gradient of the logits",
-    .min_in = 3,
-    .max_in = 4,
-    .n_out = 1,
-    .flags = KL__OP_HIDDEN,
-    .attrs_bytes = sizeof(kl__xent),
-    .attrs = xent_attrs,
-    .infer = bwd_infer,
-    .variants = bwd_variants,
 };

@@ -92,7 +92,8 @@ void kl__choice_of_work(const kl_tuner *t, const kl__work *w, kl_choice *out)
 
 static kl_status row(kl_tuner *t, const kl__apply *a, double end, kl_choice *out)
 {
-    static const kl_why whys[] = {[KL__WHY_ONLY] = KL_WHY_ONLY, [KL__WHY_FIRST] = KL_WHY_RULE,
+    static const kl_why whys[] = {[KL__WHY_ONLY] = KL_WHY_ONLY,
+                                  [KL__WHY_FIRST] = KL_WHY_RULE,
                                   [KL__WHY_TUNED] = KL_WHY_TUNED,
                                   [KL__WHY_FORCED] = KL_WHY_FORCED};
     const kl__caps *caps = kl__ctx_caps(t->ctx);
@@ -119,7 +120,10 @@ kl_status kl_explain(kl_model *m, kl_ctx *ctx, const kl_tune_opts *opts, kl_choi
     size_t n_prepared = 0;
     if (!m || !ctx || !rows || !n)
         return kl__fail(KL_E_ARG, "kl_explain: %s is NULL",
-                        !m ? "model" : !ctx ? "context" : rows ? "n" : "rows");
+                        !m     ? "model"
+                        : !ctx ? "context"
+                        : rows ? "n"
+                               : "rows");
     opts = opts ? opts : &none;
     *rows = NULL;
     *n = 0;

@@ -2,6 +2,7 @@
 #include "sched/stepper.h"
 
 #include "base/mem.h"
+#include "ops/xent.h"
 
 #include <string.h>
 
@@ -103,9 +104,13 @@ kl_graph *kl__pass_graph(const kl_model *m, int64_t n, const kl__pass_spec *spec
         kl_output(g, "loss_weight", weight);
     }
     kl_node *labels = logits ? find_labels(g, logits) : NULL;
-    if (st == KL_OK && labels && logits->desc.shape.n_dims == 2)
-        kl_output(g, "correct",
-                  kl__apply_new(g, &kl__op_correct, NULL, (kl_node *[]){logits, labels}, 2, NULL));
+    if (st == KL_OK && labels && logits->desc.shape.n_dims == 2) {
+        kl_node *hits = kl__xent_hits(g, logits, labels); /* the loss has counted them already */
+        kl_output(
+            g, "correct",
+            hits ? hits
+                 : kl__apply_new(g, &kl__op_correct, NULL, (kl_node *[]){logits, labels}, 2, NULL));
+    }
     if (st == KL_OK)
         st = kl_graph_check(g);
     if (st == KL_OK && spec->training)

@@ -170,7 +170,9 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     }
     if (!opts)
         opts = &none;
-    const kl__caps *caps = kl__ctx_caps(ctx);
+    kl__caps exact = *kl__ctx_caps(ctx);
+    const kl__caps *caps = opts->exact ? &exact : kl__ctx_caps(ctx);
+    exact.exact = true;
     size_t align = caps->align_bytes > 256 ? caps->align_bytes : 256;
     p->ctx = ctx;
     p->graph = graph;

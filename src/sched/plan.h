@@ -24,6 +24,7 @@ typedef struct kl__plan_opts {
     const char *force;  /* variants, as kl__choose_variant */
     kl__mem *step;      /* the device's step block; NULL: one of the plan's own, zero */
     bool no_fuse;       /* keep element-wise ops apart (tests) */
+    bool exact;         /* as in a context of KL_CTX_EXACT */
     bool separate;      /* no value's memory is reused: parts of the plan can run again and again */
     /* parameters seldom change: what depends on them only is run once per kl__plan_params */
     bool prepare;

@@ -100,26 +100,54 @@ static kl_status add_optimizer(kl__stepper *s, kl_graph *g, kl__mem *params, int
     return kl_graph_check(g);
 }
 
-/** Running statistics: each from the tree's sum of its batch values. */
+/** Elements from one parameter's first to the next one's. */
+static size_t padded(size_t count)
+{
+    return (count + KL__PARAM_ALIGN - 1) / KL__PARAM_ALIGN * KL__PARAM_ALIGN;
+}
+
+/** How many updates from the i-th on are one range: the same rule, parameters next to each other.
+ * *elems: the range's, without the last one's padding. */
+static size_t run_of(const kl__stepper *s, const kl_graph *pass, size_t i, size_t *elems)
+{
+    const kl__graph_update *u = &pass->updates[i];
+    const kl__param *first = kl__model_find(s->model, u->state->name);
+    size_t n = 1, at = padded(first->count);
+    *elems = first->count;
+    for (; i + n < pass->n_updates; n++) {
+        const kl__graph_update *v = &pass->updates[i + n];
+        const kl__param *p = kl__model_find(s->model, v->state->name);
+        if (v->op != u->op || memcmp(v->attrs, u->attrs, u->op->attrs_bytes) != 0 ||
+            p->offset != first->offset + at)
+            break;
+        *elems = at + p->count;
+        at += padded(p->count);
+    }
+    return n;
+}
+
+/** Running statistics from the tree's sums of their batch values. Both lie in the order of the
+ * graph, so that one launch takes those that follow one rule; the gaps stay zero. */
 static kl_status add_states(kl__stepper *s, kl_graph *g, kl__mem *params)
 {
     kl_graph *pass = kl__pass_graph(s->model, 2, &(kl__pass_spec){true, s->loss, s->logits});
-    size_t at = s->state_at, r = s->real_size;
+    size_t at = s->state_at, r = s->real_size, n = 0, elems = 0;
     if (!pass)
         return kl__last_status();
     kl_status st = KL_OK;
-    for (size_t i = 0; st == KL_OK && i < pass->n_updates; i++) {
+    for (size_t i = 0; st == KL_OK && i < pass->n_updates; i += n) {
         const kl__graph_update *u = &pass->updates[i];
         const kl__param *p = kl__model_find(s->model, u->state->name);
         char name[3][40];
+        n = run_of(s, pass, i, &elems);
         snprintf(name[0], sizeof name[0], "value%zu", i);
         snprintf(name[1], sizeof name[1], "kept%zu", i);
         snprintf(name[2], sizeof name[2], "out%zu", i);
-        kl_node *state = arena(g, name[1], s->model->real, p->shape, params, p->offset * r);
-        kl_node *value = arena(g, name[0], s->model->real, p->shape, s->sums, at * r);
+        kl_node *state = arena(g, name[1], s->model->real, vec(elems), params, p->offset * r);
+        kl_node *value = arena(g, name[0], s->model->real, vec(elems), s->sums, at * r);
         kl_output(g, name[2],
                   kl__apply_new(g, u->op, NULL, (kl_node *[]){state, value}, 2, u->attrs));
-        at += (p->count + KL__PARAM_ALIGN - 1) / KL__PARAM_ALIGN * KL__PARAM_ALIGN;
+        at += padded(elems);
         st = kl_graph_check(g);
     }
     kl_graph_destroy(pass);

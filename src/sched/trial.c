@@ -234,8 +234,8 @@ kl_status kl__trial_make(const kl__trial_data *d, const kl__candidate *c, kl__tr
     kl_status st = build_graph(&b);
     if (st != KL_OK) {
         kl_graph_destroy(b.g);
-    } else if (!(out->plan = kl__plan_create(d->ctx, b.g, &(kl__plan_opts){.force = force,
-                                                                           .no_fuse = true}))) {
+    } else if (!(out->plan = kl__plan_create(d->ctx, b.g,
+                                             &(kl__plan_opts){.force = force, .no_fuse = true}))) {
         st = kl__last_status();
     } else {
         out->first = out->plan->first_step[b.n_stored];

@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A new winner must be clearly faster: times of one kernel scatter by some percent. */
-static const double CLEARLY = 0.97, HOPELESS = 1.25, FAR_OFF = 3;
+/* A new winner must be clearly faster: times of one kernel scatter by some percent. Where the
+ * device is the CPU, others may use it too, which wall time cannot tell: so it must not cost more
+ * CPU. */
+static const double CLEARLY = 0.97, HOPELESS = 1.25, FAR_OFF = 3, MORE_CPU = 1.1;
 static const double ROUND_SECONDS = 2e-3, DUEL_SECONDS = 1;
 enum { ROUNDS = 6, MAX_TIMES = 64 };
 
@@ -176,12 +178,21 @@ static void lower(double *least, double v)
         *least = v;
 }
 
+/** Seconds of one run, and CPU seconds of the process added up. */
+static kl_status time_both(kl__trial *t, int times, double *seconds, double *cpu)
+{
+    double start = kl__cpu_now();
+    kl_status st = kl__trial_time(t, times, seconds);
+    *cpu += kl__cpu_now() - start;
+    return st;
+}
+
 /** Times `x` and the best so far by turns. *better: it is faster, by the least times and in most
  * turns. A candidate that is far off is given up at once. */
 static kl_status duel(kl__trial *best, double *best_seconds, kl__trial *x, double *seconds,
                       bool *better)
 {
-    double s, mine, start = kl__now();
+    double s, mine, cpu = 0, my_cpu = 0, start = kl__now();
     kl_status st = kl__trial_time(x, 1, seconds);
     *better = false;
     if (st != KL_OK || *seconds > FAR_OFF * *best_seconds)
@@ -192,9 +203,9 @@ static kl_status duel(kl__trial *best, double *best_seconds, kl__trial *x, doubl
         times = (int)(ROUND_SECONDS / shorter) + 1;
     int won = 0, rounds = 0;
     while (rounds++ < ROUNDS) {
-        st = kl__trial_time(best, times, &s);
+        st = time_both(best, times, &s, &cpu);
         if (st == KL_OK)
-            st = kl__trial_time(x, times, &mine);
+            st = time_both(x, times, &mine, &my_cpu);
         if (st != KL_OK)
             return st;
         lower(best_seconds, s);
@@ -204,7 +215,8 @@ static kl_status duel(kl__trial *best, double *best_seconds, kl__trial *x, doubl
             break;
     }
     rounds = rounds < ROUNDS ? rounds : ROUNDS;
-    *better = *seconds < CLEARLY * *best_seconds && 4 * won >= 3 * rounds;
+    *better = *seconds < CLEARLY * *best_seconds && 4 * won >= 3 * rounds &&
+              (!kl__ctx_caps(x->plan->ctx)->cpu || my_cpu <= MORE_CPU * cpu);
     return KL_OK;
 }
 
@@ -223,10 +235,11 @@ static kl_status excuse(const kl__work *w, kl__try *x, kl_status st)
 static void warn_wrong(const kl__work *w, const kl__try *x)
 {
     char name[KL__CANDIDATE_NAME], right[KL__CANDIDATE_NAME];
-    kl__log(KL_LOG_WARN,
-            "%s \"%s\": %s gives other numbers than %s (relative distance %.2g): it is not used; %s",
-            w->apply->op->name, w->apply->name, kl__candidate_name(&x->c, name),
-            kl__candidate_name(&w->tried[0].c, right), x->error, w->key);
+    kl__log(
+        KL_LOG_WARN,
+        "%s \"%s\": %s gives other numbers than %s (relative distance %.2g): it is not used; %s",
+        w->apply->op->name, w->apply->name, kl__candidate_name(&x->c, name),
+        kl__candidate_name(&w->tried[0].c, right), x->error, w->key);
 }
 
 typedef struct contest {

@@ -77,12 +77,20 @@ bool kl__desc_elems(const kl__desc *d, size_t *elems)
             dim[2] = s[2] + h[0] + h[2];
             dim[3] = s[3] + h[1] + h[3];
             dim[4] = c;
-        } else {
+        } else if (d->layout.kind == KL__OIHWC || d->layout.kind == KL__OIHWCT) {
             dim[0] = (s[0] + c - 1) / c;
             dim[1] = (s[1] + c - 1) / c;
             dim[2] = s[2];
             dim[3] = s[3];
             dim[4] = c * c;
+        } else {
+            int64_t o = (s[0] + c - 1) / c, i = (s[1] + c - 1) / c, rows;
+            if (!kl__mul64(o, i, &rows) || !kl__mul64(rows, c, &rows))
+                return false;
+            dim[0] = 36;
+            dim[1] = rows + 1;
+            dim[2] = dim[3] = 1;
+            dim[4] = c;
         }
         n = 1;
         for (int i = 0; i < 5; i++)

@@ -157,7 +157,7 @@ static kl_status draw(job *j)
 typedef struct how {
     kl_dtype real;
     const char *force; /* variants */
-    bool no_fuse;
+    bool no_fuse, exact;
 } how;
 
 typedef struct run {
@@ -262,8 +262,8 @@ static kl_status make_plan(const job *j, const how *h, run *r)
     }
     kl__place_inputs(g);
     kl__replica_place(rep, g);
-    r->plan =
-        kl__plan_create(j->ctx, g, &(kl__plan_opts){.force = h->force, .no_fuse = h->no_fuse});
+    r->plan = kl__plan_create(
+        j->ctx, g, &(kl__plan_opts){.force = h->force, .no_fuse = h->no_fuse, .exact = h->exact});
     return r->plan ? bind_inputs(j, r) : kl__last_status();
 }
 
@@ -313,7 +313,7 @@ static kl_status reference(const job *j, kl__values *out)
     kl__values plain = {.n = 0};
     /* in double the formulas of a chain are the same, so it may stay one kernel; else each op is on
      * its own */
-    kl_status st = run_graph(j, &(how){wide ? KL_F64 : KL_F32, "*:ref", !wide}, &plain);
+    kl_status st = run_graph(j, &(how){wide ? KL_F64 : KL_F32, "*:ref", !wide, false}, &plain);
     for (size_t i = 0; st == KL_OK && i < out->n; i++) {
         const kl__value *x = kl__value_find(&plain, out->value[i].name);
         memcpy(out->value[i].want, x->v, x->n * sizeof *x->v);
@@ -328,7 +328,7 @@ static kl_status run_case(kl_ctx *ctx, const kl__selftest_case *c, kl__selftest_
     kl__values out = {.n = 0};
     kl_status st = j.graph ? draw(&j) : kl__last_status();
     if (st == KL_OK)
-        st = run_graph(&j, &(how){KL_F32, NULL, false}, &out);
+        st = run_graph(&j, &(how){KL_F32, NULL, false, c->exact}, &out);
     if (st == KL_OK)
         st = reference(&j, &out);
     for (size_t i = 0; st == KL_OK && i < out.n; i++)

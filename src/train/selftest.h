@@ -30,7 +30,7 @@ typedef void kl__selftest_ref(const kl_graph *g, const kl__values *in, kl__value
 typedef struct kl__selftest_case {
     const char *what, *text;
     bool inference;        /* forward only, in its form */
-    bool exact;            /* whole numbers in, whole numbers out */
+    bool exact;            /* whole numbers in, whole numbers out: as in an exact context */
     double bound;          /* relative L2 of each result; 0 where exact */
     kl__selftest_ref *ref; /* NULL: the plain kernels, in double where the device has it */
 } kl__selftest_case;

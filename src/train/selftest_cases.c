@@ -9,6 +9,12 @@ const kl__selftest_case kl__selftest_cases[] = {
              "output y = y\n",
      .exact = true,
      .ref = kl__ref_conv},
+    {.what = "conv2d 3x3 and 5x5 of many channels, forward and backward",
+     .text = "x = param(shape=[4,32,14,15], trainable=true)\n"
+             "a = conv2d(x, filters=48, kernel=3, pad=same)\n"
+             "y = conv2d(a, filters=32, kernel=5, pad=same)\n"
+             "output y = y\n",
+     .bound = 1e-5},
     {.what = "conv2d 5x3 with stride, dilation and groups, forward and backward",
      .text = "x = param(shape=[2,6,15,17], trainable=true)\n"
              "y = conv2d(x, filters=9, kernel=[5,3], stride=[2,1], dilation=[1,2], groups=3, "

@@ -266,9 +266,16 @@ static void entries_of_another_form_are_left_out(void **state)
     with_entry(path, (char *)text, "{\"fastest\": \"x\", \"ns\": {\"x\": 5}}");
     assert_string_equal(known("a"), "x");
     const char *const wrong[] = {
-        "3", "[]", "{}", "null", "{\"fastest\": \"x\"}", "{\"fastest\": 3, \"ns\": {}}",
-        "{\"fastest\": \"\", \"ns\": {}}", "{\"fastest\": \"x\", \"ns\": {\"x\": -1}}",
-        "{\"fastest\": \"x\", \"ns\": {\"x\": 1.5}}", "{\"fastest\": \"x\", \"ns\": 3}",
+        "3",
+        "[]",
+        "{}",
+        "null",
+        "{\"fastest\": \"x\"}",
+        "{\"fastest\": 3, \"ns\": {}}",
+        "{\"fastest\": \"\", \"ns\": {}}",
+        "{\"fastest\": \"x\", \"ns\": {\"x\": -1}}",
+        "{\"fastest\": \"x\", \"ns\": {\"x\": 1.5}}",
+        "{\"fastest\": \"x\", \"ns\": 3}",
         "{\"fastest\": \"0123456789012345678901234567890123456789\", \"ns\": {}}",
         "{\"fastest\": \"x\", \"ns\": {\"0123456789012345678901234567890123456789\": 1}}",
         "{\"fastest\": \"x\", \"ns\": {\"1\": 1,\"2\": 1,\"3\": 1,\"4\": 1,\"5\": 1,\"6\": 1}}"};

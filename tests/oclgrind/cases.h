@@ -25,6 +25,18 @@ static const text_case text_cases[] = {
      0},
     {"conv_depthwise",
      "x = input(shape=[1,6,5,5])\ny = conv2d(x, filters=6, kernel=3, groups=6)\noutput y = y\n", 0},
+    {"conv_depthwise_stride",
+     "x = input(shape=[2,5,6,7])\na = conv2d(x, filters=5, kernel=3, stride=2, groups=5, "
+     "pad=1)\nb = relu(a)\ny = conv2d(b, filters=5, kernel=3, groups=5, pad=1)\noutput y = y\n",
+     0},
+    {"conv_lanes",
+     "x = input(shape=[2,6,5,5])\ny = conv2d(x, filters=6, kernel=3, groups=3, pad=1)\noutput y = "
+     "y\n",
+     0},
+    {"conv_group",
+     "x = input(shape=[2,6,5,6])\ny = conv2d(x, filters=9, kernel=[2,3], stride=[1,2], groups=3, "
+     "pad=1)\noutput y = y\n",
+     0},
     {"conv_first",
      "x = input(shape=[2,1,9,9])\ny = conv2d(x, filters=4, kernel=5, pad=same)\noutput y = y\n", 0},
     {"conv_1x1", "x = input(shape=[1,12,4,4])\ny = conv2d(x, filters=8, kernel=1)\noutput y = y\n",
@@ -58,6 +70,26 @@ static const text_case text_cases[] = {
     {"avgpool_c",
      "x = input(shape=[1,2,6,6])\na = conv2d(x, filters=9, kernel=2)\np = avgpool2d(a, window=3, "
      "stride=2, pad=1)\ny = conv2d(p, filters=5, kernel=1)\noutput y = y\n",
+     0},
+    {"maxpool_2_c",
+     "x = input(shape=[1,2,6,7])\na = conv2d(x, filters=5, kernel=2)\np = maxpool2d(a, "
+     "window=2)\nb = relu(p)\ny = conv2d(b, filters=5, kernel=3, pad=1)\noutput y = y\n",
+     0},
+    {"maxpool_infer",
+     "x = input(shape=[1,2,6,20])\na = maxpool2d(x, window=2)\nb = global_maxpool(x)\noutput a = "
+     "a\noutput b = b\n",
+     1},
+    {"maxpool_infer_c",
+     "x = input(shape=[1,2,6,9])\na = conv2d(x, filters=5, kernel=2)\nb = maxpool2d(a, window=3, "
+     "stride=2, pad=1)\nc = global_maxpool(a)\noutput b = b\noutput c = c\n",
+     1},
+    {"global_avg_c",
+     "x = input(shape=[2,3,5,6])\na = conv2d(x, filters=5, kernel=2)\nb = relu(a)\ny = "
+     "global_avgpool(b)\noutput y = y\n",
+     0},
+    {"global_max_c",
+     "x = input(shape=[2,3,5,6])\na = conv2d(x, filters=5, kernel=2)\nb = relu(a)\ny = "
+     "global_maxpool(b)\noutput y = y\n",
      0},
     {"global_avg", "x = input(shape=[2,5,5,7])\ny = global_avgpool(x)\noutput y = y\n", 0},
     {"global_max", "x = input(shape=[2,5,5,7])\ny = global_maxpool(x)\noutput y = y\n", 0},

@@ -344,7 +344,7 @@ static void run_form(forms *f, make_graph *make, const void *what, const char *f
 
 static void run_forms(make_graph *make, const void *what)
 {
-    static const char *const force[] = {"*:solo", "*:coop", "*:ref"};
+    static const char *const force[] = {"*:solo", "*:wino", "*:coop", "*:ref"};
     forms f = {.n = 0};
     run_form(&f, make, what, NULL, false);
     for (size_t i = 0; i < COUNT(force); i++)
@@ -416,6 +416,30 @@ static void launch(kl__seq *s, kl__launch l)
     printf("kernel %s\n", l.kernel);
 }
 
+/* The twin of what the layout pass always has in the faster form. */
+static void launch_wino_weights(kl__seq *s)
+{
+    enum { O = 5, I = 3, VN = 4, N = 36 * (2 * 4 + 1) * VN };
+    float w[O * I * 9];
+    for (size_t i = 0; i < COUNT(w); i++)
+        w[i] = (float)i;
+    kl__mem *x = memory(w, sizeof w), *u = kl__mem_create(ctx, N * sizeof *w);
+    if (!u)
+        die("memory");
+    const int32_t v[] = {N, O, I, KL__PLAIN, 0, 0, 0, 0, 0, 0, VN};
+    kl__launch l = {.file = "wino_weights.cl",
+                    .kernel = "wino_weights_ref",
+                    .global = {(N + 63) / 64 * 64},
+                    .local = {64}};
+    kl__launch_arg(&l, (kl__arg){.kind = KL__ARG_SPAN, .elem = 4, .span = {x, 0}});
+    kl__launch_arg(&l, (kl__arg){.kind = KL__ARG_SPAN, .elem = 4, .span = {u, 0}});
+    for (size_t i = 0; i < COUNT(v); i++)
+        kl__launch_arg(&l, kl__arg_i32(v[i]));
+    launch(s, l);
+    kl__mem_release(x);
+    kl__mem_release(u);
+}
+
 /* The kernels of peaks.cl over all 128 numbers, in two groups of `items`. */
 static void add_peaks(kl__seq *s, kl__arg from, kl__arg to, int vn, uint32_t items)
 {
@@ -484,6 +508,7 @@ static void run_direct(void)
                            .arg = {from, to, kl__arg_i32(121), kl__arg_i32(11)},
                            .global = {128},
                            .local = {64}});
+    launch_wino_weights(s);
     add_peaks(s, from, to, 1, 8);
     add_peaks(s, from, to, 4, 2);
     if (kl__seq_run(s, kl__ctx_lane(ctx, KL__COMPUTE), 0, kl__seq_count(s)) != KL_OK ||

@@ -20,7 +20,7 @@ LONG = ('step', 'dense_long')  # begin first
 WIDTHS = {
     '4': None,
     '8': ['conv_same', 'conv_stride', 'conv_first', 'conv_groups', 'matmul', 'matmul_tatb', 'dense',
-          'maxpool', 'avgpool', 'maxpool_c', 'avgpool_c', 'batchnorm', 'batchnorm_cols',
+          'maxpool', 'avgpool', 'maxpool_c', 'avgpool_c', 'conv_lanes', 'conv_depthwise_stride', 'batchnorm', 'batchnorm_cols',
           'softmax_cols', 'xent', 'dropout', 'sum_mixed', 'reorder0', 'reorder1', 'unary', 'adam'],
     # a device that runs work-groups in step
     '1': ['conv_same', 'conv_stride', 'conv_groups', 'conv_depthwise', 'conv_transpose',
@@ -30,7 +30,7 @@ WIDTHS = {
 # Oclgrind's check of uninitialised memory dies of a shuffle that gives fewer lanes than it takes
 # (`v.even` in pool2d_row.cl): these cases run with the other checks only. Blocked pooling, maxpool_c
 # and avgpool_c, runs with all.
-NOT_UNINITIALISED = {'maxpool', 'maxpool_2', 'avgpool', 'avgpool_skip'}
+NOT_UNINITIALISED = {'maxpool', 'maxpool_2', 'maxpool_infer', 'avgpool', 'avgpool_skip'}
 
 # Kernels that no case launches, with the reason.
 NOT_LAUNCHED = {}

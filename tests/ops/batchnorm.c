@@ -568,6 +568,7 @@ static void test_fast_variants_ran(void **state)
         assert_true(rig_ran("bn_apply", "solo") > 0);
         assert_true(rig_ran("bn_bwd_stats", "solo") > 0);
         assert_true(rig_ran("bn_bwd_x", "solo") > 0);
+        assert_true(rig_ran("running_update", "solo") > 0);
     }
     kl_ctx_destroy(ctx);
 }

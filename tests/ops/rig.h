@@ -29,7 +29,8 @@ typedef enum rig_tol_kind {
                      u (|A| o |B|); bound from the same reference run on absolute values
                      (reliability of reductions) */
     RIG_ULP,      /* <= k ulp of f32 at max(|ref|, floor 1e-6) */
-    RIG_L2        /* relative L2 norm of the difference <= k */
+    RIG_L2,       /* relative L2 norm of the difference <= k */
+    RIG_RMS       /* |got - ref| <= k x root mean square of the reference + tiny */
 } rig_tol_kind;
 typedef struct rig_tol {
     rig_tol_kind kind;
@@ -48,8 +49,10 @@ typedef struct rig_case {
     rig_ref *ref;
     rig_tol tol;
     uint32_t step[16]; /* words of the step block (emit.h), for ops that read it */
-    const char *only;  /* NULL: every variant that fits; else just this one, which must fit; "coop@":
-                        with every parameter set, of which else one is run where it is for GPUs */
+    /* NULL: every variant that fits, but "wino", whose rounding has a bound of its own
+     * (conv2d_wino.c); else just this one, which must fit; "coop@": with every parameter set, of
+     * which else one is run where the variant is for GPUs */
+    const char *only;
 } rig_case;
 
 /** Runs the case; fails the cmocka test with variant, index, got and expected. Zero-size outputs

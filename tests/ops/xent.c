@@ -76,16 +76,35 @@ static double log_sum_exp(const double *x, sizes z, size_t i)
     return m + log(sum);
 }
 
-static void sums_reference(const kl__apply *a, const double *const *in, double *const *out)
+/** Is the label's logit the first of the largest? The rows here hold no NaN where it is asked. */
+static bool is_hit(const double *x, size_t k, size_t label)
+{
+    size_t best = 0;
+    for (size_t c = 1; c < k; c++)
+        if (x[c] > x[best])
+            best = c;
+    return best == label;
+}
+
+static void reference(const kl__apply *a, const double *const *in, double *const *out)
 {
     const kl__xent *k = a->attrs;
     const sizes z = sizes_of(a);
-    double *coef = calloc(z.k, sizeof *coef);
+    double *coef = calloc(z.k, sizeof *coef), *dx = k->grad ? out[a->n_out - 1] : NULL;
     for (size_t i = 0; i < z.n; i++) {
         const sample s = coefficients(a, in[1], in[2], i, coef);
+        if (k->hits && in[1][i] >= 0 && in[1][i] < (double)z.k) {
+            out[2][0] += is_hit(in[0] + i * z.k, z.k, (size_t)in[1][i]);
+            out[2][1] += 1;
+        }
+        const double lse = log_sum_exp(in[0], z, i);
+        double all = s.wrong ? NAN : 0;
+        for (size_t c = 0; c < z.k; c++)
+            all += coef[c];
+        for (size_t c = 0; dx && c < z.k; c++)
+            dx[AT(z, i, c)] = s.ignored ? 0 : all * exp(in[0][AT(z, i, c)] - lse) - coef[c];
         if (s.ignored)
             continue;
-        const double lse = log_sum_exp(in[0], z, i);
         double loss = s.wrong ? NAN : 0 * (lse - lse);
         for (size_t c = 0; c < z.k; c++)
             loss += coef[c] == 0 ? 0 : coef[c] * (lse - in[0][AT(z, i, c)]);
@@ -93,24 +112,6 @@ static void sums_reference(const kl__apply *a, const double *const *in, double *
         out[1][0] += s.wrong && k->weights && k->compat == KL_TORCH ? NAN
                      : k->compat == KL_KERAS || kl__xent_soft(a)    ? 1
                                                                     : s.own;
-    }
-    free(coef);
-}
-
-static void bwd_reference(const kl__apply *a, const double *const *in, double *const *out)
-{
-    const sizes z = sizes_of(a);
-    const double d = in[a->n_in - 1][0];
-    double *coef = calloc(z.k, sizeof *coef);
-    for (size_t i = 0; i < z.n; i++) {
-        const sample s = coefficients(a, in[1], in[2], i, coef);
-        const double lse = log_sum_exp(in[0], z, i);
-        double all = s.wrong ? NAN : 0;
-        for (size_t c = 0; c < z.k; c++)
-            all += coef[c];
-        for (size_t c = 0; c < z.k; c++)
-            out[0][AT(z, i, c)] =
-                s.ignored ? 0 : d * (all * exp(in[0][AT(z, i, c)] - lse) - coef[c]);
     }
     free(coef);
 }
@@ -206,41 +207,43 @@ static const kl_shape shapes[] = {
     {2, {900, 33}}, {4, {2, 5, 3, 7}}, {3, {2, 3, 16}}, {4, {3, 21, 33, 47}}, {3, {1, 2, 1500}},
 };
 
-static rig_case case_of(const kl__op *op, const kl__xent *k, kl_shape s, bool soft, bool bwd)
+static rig_case case_of(const kl__xent *k, kl_shape s, bool soft)
 {
-    static const double d = -0.75;
     kl_shape ls = {s.n_dims - 1,
                    {s.dim[0], s.n_dims > 2 ? s.dim[2] : 0, s.n_dims > 3 ? s.dim[3] : 0}};
     rig_case c = {"xent",
-                  op,
+                  &kl__op_xent,
                   k,
                   2,
-                  0,
+                  kl__xent_outputs(k),
                   {{KL_F32, s, RIG_NORMAL, 0, 2, NULL, false}},
-                  bwd ? bwd_reference : sums_reference,
-                  {RIG_L2, bwd ? 2e-6 : 1e-6},
+                  reference,
+                  {RIG_L2, k->grad ? 2e-6 : 1e-6},
                   {0},
                   NULL};
     c.in[1] = soft ? (rig_input){KL_F32, s, RIG_UNIFORM, 0, 1, NULL, true}
                    : (rig_input){KL_I32, ls, RIG_INDEX, 0, (double)s.dim[1], NULL, true};
     if (k->weights)
         c.in[c.n_in++] = (rig_input){KL_F32, {1, {s.dim[1]}}, RIG_UNIFORM, 0.2, 2, NULL, true};
-    if (bwd)
-        c.in[c.n_in++] = (rig_input){KL_F32, {0, {0}}, RIG_DATA, 0, 0, &d, false};
     return c;
 }
 
-static void run_modes(const kl__op *op, bool bwd)
+static void run_modes(bool hits, bool grad)
 {
     for (size_t i = 0; i < COUNT(shapes); i++)
         for (int m = 0; m < 16; m++) {
             if (i > 3 && m != 0 && m != 7 && m != 10 && m != 13) /* all modes on the small shapes */
                 continue;
+            const bool soft = m & 8;
+            if (hits && (soft || shapes[i].n_dims != 2))
+                continue;
             const kl__xent k = {.smoothing = m & 1 ? 0.1f : 0,
                                 .weights = m & 2,
                                 .ignore_index = 1,
+                                .hits = hits,
+                                .grad = grad,
                                 .compat = m & 4 ? KL_KERAS : KL_TORCH};
-            rig_case c = case_of(op, &k, shapes[i], m & 8, bwd);
+            rig_case c = case_of(&k, shapes[i], soft);
             rig_run(&c);
         }
 }
@@ -248,13 +251,67 @@ static void run_modes(const kl__op *op, bool bwd)
 static void test_sums(void **state)
 {
     (void)state;
-    run_modes(&kl__op_xent, false);
+    run_modes(false, false);
 }
 
-static void test_backward(void **state)
+static void test_gradient_in_the_same_pass(void **state)
 {
     (void)state;
-    run_modes(&kl__op_xent_bwd, true);
+    run_modes(false, true);
+}
+
+static void test_hits(void **state)
+{
+    (void)state;
+    run_modes(true, false);
+    run_modes(true, true);
+}
+
+/* The first of equal logits counts, a NaN is never the largest, ignored samples count where their
+ * class exists: what op correct says of the same rows. */
+static void hits_of(const kl__apply *a, const double *const *in, double *const *out)
+{
+    (void)a;
+    (void)in;
+    out[0][0] = 6;
+    out[0][1] = 8;
+}
+static void hits_with_sums(const kl__apply *a, const double *const *in, double *const *out)
+{
+    (void)a;
+    (void)in;
+    out[0][0] = NAN;
+    out[1][0] = 8; /* those that are not ignored */
+    out[2][0] = 6;
+    out[2][1] = 8;
+}
+static void test_hits_at_the_edges(void **state)
+{
+    (void)state;
+    const double n = NAN, inf = INFINITY;
+    const double x[10 * 3] = {1,    1,    0,    /* first of equals */ 1,
+                              1,    0,    n,    2,
+                              1,    2,    n,    1,
+                              -inf, -inf, -inf, n,
+                              n,    n,    n,    n,
+                              n,    0,    0,    9,
+                              0,    0,    9,    0,
+                              0,    9};
+    const double label[10] = {0, 1, 1, 0, 0, 2, 1, 2, 7, -1};
+    const kl__xent k = {.ignore_index = 2, .hits = true};
+    rig_case c = case_of(&k, (kl_shape){2, {10, 3}}, false);
+    c.in[0] = (rig_input){KL_F32, {2, {10, 3}}, RIG_DATA, 0, 0, x, false};
+    c.in[1].fill = RIG_DATA;
+    c.in[1].data = label;
+    c.ref = hits_with_sums;
+    rig_run(&c);
+    c.name = "correct";
+    c.op = &kl__op_correct;
+    c.attrs = NULL;
+    c.n_out = 1;
+    c.ref = hits_of;
+    c.tol.kind = RIG_EXACT;
+    rig_run(&c);
 }
 
 /* NaN stays in the samples it belongs to; what is ignored is 0 whatever its logits. */
@@ -273,10 +330,12 @@ static void test_nan_per_sample(void **state)
                     x[(i * 3 + c) * inner + j] = t[i * inner + j] == -100 ? NAN : c - 0.1 * j;
             }
         for (int m = 0; m < 4; m++) {
-            const kl__xent k = {
-                .smoothing = m & 1 ? 0.1f : 0, .weights = m & 2, .ignore_index = -100};
-            for (int bwd = 0; bwd < 2; bwd++) {
-                rig_case c = case_of(bwd ? &kl__op_xent_bwd : &kl__op_xent, &k, s, false, bwd);
+            for (int grad = 0; grad < 2; grad++) {
+                const kl__xent k = {.smoothing = m & 1 ? 0.1f : 0,
+                                    .weights = m & 2,
+                                    .ignore_index = -100,
+                                    .grad = grad};
+                rig_case c = case_of(&k, s, false);
                 c.in[0].fill = c.in[1].fill = RIG_DATA;
                 c.in[0].data = x;
                 c.in[1].data = t;
@@ -292,15 +351,15 @@ static void test_minus_infinity(void **state)
 {
     (void)state;
     const double inf = INFINITY, x[6] = {-inf, 0, 1, -inf, 2, 3}, t[2] = {1, 2}, on[2] = {1, 0};
-    const kl__xent k = {.ignore_index = -100};
-    rig_case c = case_of(&kl__op_xent, &k, (kl_shape){2, {2, 3}}, false, false);
+    const kl__xent k = {.ignore_index = -100}, grad = {.ignore_index = -100, .grad = true};
+    rig_case c = case_of(&k, (kl_shape){2, {2, 3}}, false);
     c.in[0] = (rig_input){KL_F32, {2, {2, 3}}, RIG_DATA, 0, 0, x, false};
     c.in[1].fill = RIG_DATA;
     c.in[1].data = t;
     rig_run(&c);
     c.in[1].data = on;
     rig_run(&c);
-    rig_case b = case_of(&kl__op_xent_bwd, &k, (kl_shape){2, {2, 3}}, false, true);
+    rig_case b = case_of(&grad, (kl_shape){2, {2, 3}}, false);
     b.in[0] = c.in[0];
     b.in[1] = c.in[1];
     rig_run(&b);
@@ -309,8 +368,8 @@ static void test_minus_infinity(void **state)
 static void test_no_samples_give_zeros(void **state)
 {
     (void)state;
-    const kl__xent k = {0};
-    rig_case c = case_of(&kl__op_xent, &k, (kl_shape){2, {0, 3}}, false, false);
+    const kl__xent k = {.hits = true, .grad = true};
+    rig_case c = case_of(&k, (kl_shape){2, {0, 3}}, false);
     c.tol.kind = RIG_EXACT;
     rig_run(&c);
 }
@@ -345,6 +404,12 @@ static void test_gradients(void **state)
         rig_grad_net("softmax_xent, soft", nets[i], soft, 2, true);
         rig_grad_net("softmax_xent, map", nets[i], map, 2, true);
     }
+    /* made without a gradient: it is made when it is asked for */
+    const kl__xent late[2] = {{.ignore_index = 1, .smoothing = 0.1f}, {.ignore_index = 1}};
+    for (int i = 0; i < 2; i++) {
+        rig_case c = case_of(&late[i], (kl_shape){2, {4, 3}}, i == 1);
+        rig_grad(&c);
+    }
     const double sum = 3, weight = 4;
     rig_grad(&(rig_case){"weighted_mean",
                          &kl__op_weighted_mean,
@@ -357,6 +422,30 @@ static void test_gradients(void **state)
                          {RIG_EXACT, 0},
                          {0},
                          NULL});
+}
+
+/* From the plain seed of a loss, a training pass has one op of the family: nothing recomputes. */
+static void test_training_needs_no_second_op(void **state)
+{
+    (void)state;
+    kl_graph *g = kl_graph_create();
+    kl_node *x = kl_input(g, "x", KL_F32, (kl_shape){2, {4, 3}}),
+            *t = kl_input(g, "t", KL_I32, (kl_shape){1, {4}});
+    kl_output(g, "loss", kl_softmax_xent(g, x, t, NULL));
+    for (int training = 0; training < 2; training++) {
+        kl_graph *low = kl__graph_lower(g, 0, training, KL_F32, NULL, 0);
+        assert_non_null(low);
+        kl_node *sum = kl_graph_output(low, "loss")->by->in[0], *in = kl_graph_find(low, "x"), *dx;
+        assert_ptr_equal(sum->by->op, &kl__op_xent);
+        assert_ptr_equal(kl__xent_hits(low, in, kl_graph_find(low, "t")), sum->by->out[2]);
+        const float v = 1;
+        kl_node *one = kl_constant(low, NULL, KL_F32, (kl_shape){0, {0}}, &v);
+        assert_int_equal(kl__graph_grad(low, sum, one, &in, 1, &dx), KL_OK);
+        assert_int_equal(dx->by == sum->by, training);
+        assert_ptr_equal(dx->by->op, &kl__op_xent);
+        kl_graph_destroy(low);
+    }
+    kl_graph_destroy(g);
 }
 
 static void test_refusals(void **state)
@@ -394,7 +483,6 @@ static void test_fast_variants_ran(void **state)
     (void)state;
     if (kl__ctx_caps(ctx)->solo) {
         assert_true(rig_ran("xent", "solo") > 0);
-        assert_true(rig_ran("xent_bwd", "solo") > 0);
     }
 }
 
@@ -404,11 +492,14 @@ int main(void)
         cmocka_unit_test(test_golden_values),
         cmocka_unit_test(test_ignored_and_unknown_labels),
         cmocka_unit_test(test_sums),
-        cmocka_unit_test(test_backward),
+        cmocka_unit_test(test_gradient_in_the_same_pass),
+        cmocka_unit_test(test_hits),
+        cmocka_unit_test(test_hits_at_the_edges),
         cmocka_unit_test(test_nan_per_sample),
         cmocka_unit_test(test_minus_infinity),
         cmocka_unit_test(test_no_samples_give_zeros),
         cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_training_needs_no_second_op),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_fast_variants_ran),
     };

@@ -96,8 +96,13 @@ static const kl__variant fake_variants[] = {
     {.name = "ref", .emit = emit_slow},
     {.name = NULL},
 };
-static const kl__op fake = {.name = "fake", .doc = "twice", .min_in = 1, .max_in = 1, .n_out = 1,
-                            .infer = fake_infer, .variants = fake_variants};
+static const kl__op fake = {.name = "fake",
+                            .doc = "twice",
+                            .min_in = 1,
+                            .max_in = 1,
+                            .n_out = 1,
+                            .infer = fake_infer,
+                            .variants = fake_variants};
 
 static kl_graph *fake_graph(void)
 {
@@ -211,9 +216,9 @@ static void a_parameter_set_can_be_forced(void **state)
     assert_string_equal(choice(ctx, "conv2d:solo,fake:fast", NULL), "fast");
     assert_string_equal(choice(ctx, "*:fast@1", NULL), "fast@1");
     assert_string_equal(choice(ctx, "*:fast@2", NULL), "slow"); /* where there is one */
-    static const char *const bad[] = {"fake:fast@2", "fake:fast@3", "fake:fast@", "fake:fast@x",
-                                      "fake:fast@1x", "fake:fast@-1", "fake:fast@99999",
-                                      "fake:magic", "fake:slow@1", "fake:none"};
+    static const char *const bad[] = {
+        "fake:fast@2",  "fake:fast@3",     "fake:fast@", "fake:fast@x", "fake:fast@1x",
+        "fake:fast@-1", "fake:fast@99999", "fake:magic", "fake:slow@1", "fake:none"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_string_equal(choice(ctx, bad[i], NULL), "");
         assert_non_null(strstr(kl_last_error(), bad[i] + 5));
