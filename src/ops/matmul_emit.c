@@ -368,7 +368,7 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
     return st;
 }
 
-#define COOP_NEEDS "f32, groups of 64, 16 KiB of local memory"
+#define COOP_NEEDS "f32, groups of 64, 10 KiB of local memory"
 #define BLAS_NEEDS "f32, at most 4 products, a device where the library is no slower"
 const kl__variant kl__matmul_variants[] = {
     {.name = "blas",

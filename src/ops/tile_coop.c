@@ -14,9 +14,11 @@ static size_t local_of(const kl__coop_tile *t)
     return sizeof(float) * BUFFERS * INNER * (size_t)(t->bm + 4 + t->bn + 4);
 }
 
+/** Half of the local memory: two groups take turns on a unit, and there is a driver that counts
+ * declared arrays twice. */
 static bool runs(const kl__caps *caps, const kl__coop_tile *t)
 {
-    return (size_t)kl__coop_items(t) <= caps->max_group && local_of(t) <= caps->local_bytes &&
+    return (size_t)kl__coop_items(t) <= caps->max_group && 2 * local_of(t) <= caps->local_bytes &&
            t->tm * t->tn * 2 <= caps->item_floats;
 }
 

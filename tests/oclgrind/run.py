@@ -20,7 +20,8 @@ LONG = ('step', 'dense_long')  # begin first
 WIDTHS = {
     '4': None,
     '8': ['conv_same', 'conv_stride', 'conv_first', 'conv_groups', 'matmul', 'matmul_tatb', 'dense',
-          'maxpool', 'avgpool', 'maxpool_c', 'avgpool_c', 'conv_lanes', 'conv_depthwise_stride', 'batchnorm', 'batchnorm_cols',
+          'maxpool', 'avgpool', 'maxpool_c', 'avgpool_c', 'conv_lanes',
+          'conv_depthwise_stride', 'batchnorm', 'batchnorm_cols',
           'softmax_cols', 'xent', 'dropout', 'sum_mixed', 'reorder0', 'reorder1', 'unary', 'adam'],
     # a device that runs work-groups in step
     '1': ['conv_same', 'conv_stride', 'conv_groups', 'conv_depthwise', 'conv_transpose',
