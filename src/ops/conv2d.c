@@ -2,6 +2,7 @@
 #include "ops/conv2d.h"
 
 #include "base/mem.h"
+#include "ops/conv2d_coop.h"
 #include "ops/conv2d_depthwise.h"
 #include "ops/conv2d_group.h"
 
@@ -43,6 +44,14 @@ const kl__variant kl__conv_variants[] = {
      .epilogue = kl__conv_dw_epilogue,
      .scratch_bytes = kl__conv_group_scratch,
      .emit = kl__conv_group_emit},
+    {.name = "coop",
+     .fits = kl__conv_coop_fits,
+     .needs = "a device that runs work-groups in step, f32, and sizes of 32 bits",
+     .layouts = kl__conv_coop_layouts,
+     .epilogue = kl__conv_coop_epilogue,
+     .configs = kl__conv_coop_configs,
+     .scratch_bytes = kl__conv_coop_scratch,
+     .emit = kl__conv_coop_emit},
     {.name = "ref", .emit = kl__conv_ref_emit},
     {.name = NULL},
 };
