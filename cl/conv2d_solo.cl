@@ -30,14 +30,15 @@ static void zero_halo(global T *y, int from, int to, int cols, int top, int bott
  * qw), j < nh, i < nw. CI channels are added up, in CB blocks per group; KG blocks of y per group.
  * flat: pixels of planes without a halo, in "rows" of OW of the H x W pixels.
  * Global: neighbours among the blocks of y (KB each), strips of RB rows x N, the others. HT: rows
- * of taps whose weights share L1. halo: this launch writes y's halo too. */
+ * of taps whose weights share L1. Rows of x outside xtop .. xbottom are halo. halo: this launch
+ * writes y's halo too. */
 kernel void conv2d_solo(global const T *x, ulong x0, global const T *w, ulong w0, global const T *b,
                         ulong b0, global T *y, ulong y0, int has_bias, int CI, int CB, int XC,
                         int XH, int XW, int OC, int KG, int YC, int wk, int wblock, int wgroup,
                         int H, int W, int top, int left, int bottom, int right, int OH, int OW,
-                        int oy, int ox, int osh, int osw, int iy, int ix, int SH, int xh, int xw,
-                        int KW, int kh, int kw, int qh, int qw, int nh, int nw, int RB, int HT,
-                        int CT, int flat, int halo EPI_PARAMS)
+                        int oy, int ox, int osh, int osw, int iy, int ix, int xtop, int xbottom,
+                        int SH, int xh, int xw, int KW, int kh, int kw, int qh, int qw, int nh,
+                        int nw, int RB, int HT, int CT, int flat, int halo EPI_PARAMS)
 {
     int strips = (OH + RB - 1) / RB, n = get_global_id(1) / strips;
     int r0 = get_global_id(1) % strips * RB, r1 = min(r0 + RB, OH);
@@ -68,6 +69,12 @@ kernel void conv2d_solo(global const T *x, ulong x0, global const T *w, ulong w0
             global const T *wc = w + (long)c * wblock + j * qh * KW * wtap;
             for (int r = r0; r < r1; r++) {
                 global const T *xr = x + (long)c * plane + (long)(r * SH + j * xh) * xrow;
+                /* rows of taps that see only halo add nothing */
+                int row = iy + r * SH + j * xh, t0 = 0, t1 = ht;
+                while (t0 < t1 && (row + t0 * xh < xtop || row + t0 * xh >= xbottom))
+                    t0++;
+                while (t0 < t1 && (row + (t1 - 1) * xh < xtop || row + (t1 - 1) * xh >= xbottom))
+                    t1--;
                 int h = oy + r * osh, cols = flat ? min(OW, H * W - h) : OW;
                 for (int q = 0; q < cols; q += PX) {
                     /* the last tile of a row may begin before its first pixel that is still to do
@@ -79,21 +86,20 @@ kernel void conv2d_solo(global const T *x, ulong x0, global const T *w, ulong w0
                     for (int k = 0; k < KB; k++)
 #pragma unroll
                         for (int p = 0; p < PX; p++)
-                            acc[k][p] = first
-                                            ? start[k]
-                                            : *(global const V *)(yt + k * yblock + p * osw * VN);
-                    tile_add(acc, xr + q0 * SW * XB, wc, nc, plane, wblock, ht, nw, xh * xrow,
+                            acc[k][p] = first ? start[k]
+                                              : *(global const V *)(yt + k * yblock + p * osw * VN);
+                    tile_add(acc, xr + (long)t0 * xh * xrow + q0 * SW * XB,
+                             wc + t0 * qh * KW * wtap, nc, plane, wblock, t1 - t0, nw, xh * xrow,
                              xw * XB, qh * KW * wtap, qw * wtap, wk);
 #pragma unroll
                     for (int k = 0; k < KB; k++) {
                         global T *yk = yt + k * yblock;
                         if (last) {
                             EPI_ROW(n, k0 + k, flat ? 0 : h)
-                            int col = flat ? h + q0 : ox + q0 * osw;
 #pragma unroll
                             for (int p = 0; p < PX; p++)
                                 if (p >= from) {
-                                    EPI(value, acc[k][p], col + p * osw)
+                                    EPI(value, acc[k][p], (flat ? h : ox) + (q0 + p) * osw)
                                     *(global V *)(yk + p * osw * VN) = value;
                                 }
                         } else {

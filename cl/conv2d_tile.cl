@@ -35,9 +35,10 @@
 /* Adds `channels` channels from x on (the tile's first pixel at tap 0): XB 1, planes `plane` apart;
  * else lanes of blocks that lie `plane` apart in x and `wblock` in w. Taps: nh x nw, (xh, xw) apart
  * in x and (wh, ww) in w. */
-static inline __attribute__((always_inline)) void
-tile_add(V acc[KB][PX], global const T *x, global const T *w, int channels, int plane, int wblock,
-         int nh, int nw, int xh, int xw, int wh, int ww, int wk)
+static inline __attribute__((always_inline)) void tile_add(V acc[KB][PX], global const T *x,
+                                                           global const T *w, int channels,
+                                                           int plane, int wblock, int nh, int nw,
+                                                           int xh, int xw, int wh, int ww, int wk)
 {
 #if XB == 1
     for (int c = 0; c < channels; c++)

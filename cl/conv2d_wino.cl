@@ -4,19 +4,28 @@
  * back; V and M stay in the L2. Bound: FMA throughput of the products. Cells outside of x are taken
  * as zeros, so no halo is needed; where there is one, fewer tiles take the slow way in. */
 #include "epilogue.cl"
+#ifndef FLY
+#define FLY 0 /* 1: weights are transformed as they are needed, not before */
+#endif
+#if FLY
+#define SPACE local
+#include "wino_taps.cl"
+#else
+#define SPACE global
+#endif
 #include "wino_gemm.cl"
 
 /* KB x PX sums over cb blocks of channels: tiles from v (blocks vb apart), weights from u (blocks
- * of outputs uk apart), to m (blocks mk apart). */
-static inline void wino_products(local const T *v, int vb, global const T *u, int uk, int cb,
-                                 local T *m, int mk)
+ * of outputs uk apart), to m (blocks mk apart), added to what is there where `more`. */
+static inline void wino_products(local const T *v, int vb, SPACE const T *u, int uk, int cb,
+                                 local T *m, int mk, bool more)
 {
     V acc[KB][PX];
 #pragma unroll
     for (int k = 0; k < KB; k++)
 #pragma unroll
         for (int p = 0; p < PX; p++)
-            acc[k][p] = (V)0;
+            acc[k][p] = more ? VLOAD(m + k * mk + p * VN) : (V)0;
     for (int b = 0; b < cb; b++) {
         for (int c = 0; c < VN; c++) {
             V w[KB];
@@ -50,29 +59,17 @@ static void wino_zeros(global T *y, int row, int r0, int r1, int c0, int c1, int
                 VSTORE((V)0, y + (long)r * row + c * VN);
 }
 
-/* x [N, XC blocks, XH, XW, VN] stored cells, output (0, 0) reads from (rx, cx) on; u: planes uplane
- * apart, output blocks uk, groups ug apart; y [N, YC blocks, YH, YW, VN], output (0, 0) at (top,
- * left). A group has CB blocks of channels, KG of outputs. TH x TW tiles per image. Global: groups
- * of nt tiles, parts of ks output blocks of a group, groups. vplane, mplane: elements. */
-kernel void conv2d_wino(global const T *x, ulong x0, global const T *u, ulong u0,
-                        global const T *bias, ulong b0, global T *y, ulong y0, local T *vs,
-                        local T *ms, int has_bias, int N, int CB, int XC, int XH, int XW, int rx,
-                        int cx, int uplane, int uk, int ug, int KG, int YC, int K, int OH, int OW,
-                        int YH, int YW, int top, int left, int TH, int TW, int nt, int ks, int kc,
-                        int vplane, int mplane EPI_PARAMS)
+/* Tiles t0..t0+even-1 of channel blocks c0..c0+nc-1 to V; those beyond `live` repeat the last. */
+static void wino_put_tiles(global const T *x, int XC, int XH, int XW, int rx, int cx, int nc, int n,
+                           int ty, int tx, int TH, int TW, int live, int even, local T *vs, int vb,
+                           int vplane)
 {
-    int t0 = get_global_id(0) * nt, group = get_global_id(2), per = TH * TW;
-    int live = min(nt, N * per - t0), k1 = min((int)(get_global_id(1) + 1) * ks, KG);
-    int n0 = t0 / per, ty0 = t0 % per / TW, tx0 = t0 % TW;
-    int even = (live + PX - 1) / PX * PX;
-    x += x0 + (ulong)group * CB * XH * XW * VN;
-    y += y0 + (ulong)group * KG * YH * YW * VN;
-    u += u0 + (ulong)group * ug;
-    for (int b = 0; b < CB; b++) {
-        int n = n0, ty = ty0, tx = tx0;
+    int n0 = n, ty0 = ty, tx0 = tx;
+    for (int b = 0; b < nc; b++) {
+        n = n0, ty = ty0, tx = tx0;
         for (int t = 0; t < even; t++) {
             wino_put_x(x + ((ulong)n * XC + b) * XH * XW * VN, ty * WM + rx, tx * WM + cx, XH, XW,
-                       vs + (b * nt + t) * VN, vplane);
+                       vs + b * vb + t * VN, vplane);
             if (t + 1 < live && ++tx == TW) {
                 tx = 0;
                 if (++ty == TH)
@@ -80,14 +77,67 @@ kernel void conv2d_wino(global const T *x, ulong x0, global const T *u, ulong u0
             }
         }
     }
+}
+
+/* x [N, XC blocks, XH, XW, VN] stored cells, output (0, 0) reads from (rx, cx) on; y [N, YC blocks,
+ * YH, YW, VN], output (0, 0) at (top, left). A group has CB blocks of channels, KG of outputs. TH x
+ * TW tiles per image. Global: groups of nt tiles, parts of ks output blocks of a group, groups.
+ * Weights u: planes uplane apart, output blocks uk, groups ug apart. FLY: plain weights [WO, WI,
+ * KR, KR] instead, turned round for backward data; V and weights are made cc blocks of channels at
+ * a time (us), and kc is ks. vplane, mplane, uplane: elements. */
+#if FLY
+#define WEIGHT_PARAMS global const T *w, ulong w0, local T *us, int cc, int WO, int WI, int turned
+#else
+#define WEIGHT_PARAMS global const T *u, ulong u0, int uk, int ug
+#endif
+kernel void conv2d_wino(global const T *x, ulong x0, WEIGHT_PARAMS, global const T *bias, ulong b0,
+                        global T *y, ulong y0, local T *vs, local T *ms, int has_bias, int N,
+                        int CB, int XC, int XH, int XW, int rx, int cx, int uplane, int KG, int YC,
+                        int K, int OH, int OW, int YH, int YW, int top, int left, int TH, int TW,
+                        int nt, int ks, int kc, int vplane, int mplane EPI_PARAMS)
+{
+    int t0 = get_global_id(0) * nt, group = get_global_id(2), per = TH * TW;
+    int live = min(nt, N * per - t0), k1 = min((int)(get_global_id(1) + 1) * ks, KG);
+    int n0 = t0 / per, ty0 = t0 % per / TW, tx0 = t0 % TW;
+    int even = (live + PX - 1) / PX * PX;
+    x += x0 + (ulong)group * CB * XH * XW * VN;
+    y += y0 + (ulong)group * KG * YH * YW * VN;
+#if !FLY
+    u += u0 + (ulong)group * ug;
+    wino_put_tiles(x, XC, XH, XW, rx, cx, CB, n0, ty0, tx0, TH, TW, live, even, vs, nt * VN,
+                   vplane);
+#endif
     for (int k0 = get_global_id(1) * ks; k0 < k1; k0 += kc) {
         int nk = min(kc, k1 - k0);
+#if FLY
+        for (int c0 = 0; c0 < CB; c0 += cc) {
+            int nc = min(cc, CB - c0);
+            wino_put_tiles(x + (ulong)c0 * XH * XW * VN, XC, XH, XW, rx, cx, nc, n0, ty0, tx0, TH,
+                           TW, live, even, vs, nt * VN, vplane);
+            for (int k = 0; k < nk; k += KB) {
+                for (int i = 0; i < KB * nc; i++) {
+                    int kb = k0 + k + i / nc, c = c0 + i % nc;
+                    local T *to = us + (i / nc * cc + i % nc) * VN * VN;
+                    if (turned)
+                        wino_put_turned(w + w0, WO, WI, group * CB + c, kb, to, uplane);
+                    else
+                        wino_put_weights(w + w0, WO, WI, group * KG + kb, c, to, uplane);
+                }
+                for (int xi = 0; xi < 36; xi++)
+                    for (int t = 0; t < even; t += PX)
+                        wino_products(vs + xi * vplane + t * VN, nt * VN, us + xi * uplane,
+                                      cc * VN * VN, nc, ms + xi * mplane + (k * nt + t) * VN,
+                                      nt * VN, c0 > 0);
+            }
+        }
+#else
         for (int xi = 0; xi < 36; xi++)
             for (int k = 0; k < nk; k += KB)
                 for (int t = 0; t < even; t += PX)
                     wino_products(vs + xi * vplane + t * VN, nt * VN,
                                   u + (ulong)xi * uplane + (ulong)(k0 + k) * uk, uk, CB,
-                                  ms + xi * mplane + (k * nt + t) * VN, nt * VN);
+                                  ms + xi * mplane + (k * nt + t) * VN, nt * VN, false);
+#endif
         for (int k = 0; k < nk; k++) {
             int n = n0, ty = ty0, tx = tx0, kb = group * KG + k0 + k;
             V add = has_bias ? vec_part(bias + b0 + kb * VN, K - kb * VN) : (V)0;

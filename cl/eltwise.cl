@@ -21,10 +21,6 @@
 #define ELT_ROW(r) global const T *r0 = p0 + p0_at + (ulong)(r) * n0;
 #define ELT_BLOCK_ROW \
     global const T *r0 = p0 + p0_at + (ulong)(plane * h + row + first + n0) * w * lanes;
-#define ELT_TOP 0
-#define ELT_LEFT 0
-#define ELT_BOTTOM 0
-#define ELT_RIGHT 0
 #define ELT_LOAD(j) const V x0 = VLOAD(r0 + (j));
 #define ELT_TAIL(j, n) const V x0 = vec_part(r0 + (j), n);
 #define ELT_BODY const V y = x0;
@@ -94,22 +90,23 @@ static void elt_zero(global T *p, int vectors)
 
 /* NCHWc, c = VN: rows of w vectors, h rows a plane, `blocks` planes a sample. Writes the zeros of
  * halo and pad lanes too. A work-item takes rows_each rows of the output with its halo, `rows` in
- * all. */
+ * all; rows above h and vectors left and right of w are halo, `height` rows a plane in storage. */
 kernel void eltwise_blocked(ELT_PARAMS global T *out, ulong out_at, int rows, int rows_each, int h,
-                            int w, int blocks, int channels)
+                            int w, int blocks, int channels, int height, int top, int left,
+                            int right)
 {
-    const int height = h + ELT_TOP + ELT_BOTTOM, width = w + ELT_LEFT + ELT_RIGHT;
+    const int width = left + w + right;
     const int r_first = (int)get_global_id(0) * rows_each;
     const int r_end = min(rows - r_first, rows_each) + r_first;
     for (int r = r_first; r < r_end; r++) {
         global T *to = out + out_at + (ulong)r * width * VN;
-        const int plane = r / height, row = r - plane * height - ELT_TOP;
+        const int plane = r / height, row = r - plane * height - top;
         if (row < 0 || row >= h) {
             elt_zero(to, width);
             continue;
         }
-        elt_zero(to, ELT_LEFT);
-        to += ELT_LEFT * VN;
+        elt_zero(to, left);
+        to += left * VN;
         const int first = (plane - plane / blocks * blocks) * VN, lanes = min(VN, channels - first);
         ELT_BLOCK_ROW
         if (lanes == VN) {
@@ -125,7 +122,7 @@ kernel void eltwise_blocked(ELT_PARAMS global T *out, ulong out_at, int rows, in
                 VSTORE(vec_lanes(y, lanes), to + j);
             }
         }
-        elt_zero(to + w * VN, ELT_RIGHT);
+        elt_zero(to + w * VN, right);
     }
 }
 #endif

@@ -2,8 +2,8 @@
  * that every window, stride and padding runs in whole vectors. Inputs may have a halo: x_plane and
  * x_row are the pixels of a plane and a row of storage, x_first those before cell (0,0). Outputs
  * are written with their halo's zeros. Pad lanes stay zero: their windows hold zeros only. Sums go
- * in the order of the ref kernels. Windows wholly inside run with constant bounds where the window is
- * given as macros. Bound: memory bandwidth. */
+ * in the order of the ref kernels. Windows wholly inside run with constant bounds where the window
+ * is given as macros. Bound: memory bandwidth. */
 #include "epilogue.cl"
 #include "halo.cl"
 

@@ -3,6 +3,9 @@
  * outputs. Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016); the scales
  * of the points are on the weights' side. */
 #include "vec.cl"
+#ifndef KL_WINO_MATH_CL
+#define KL_WINO_MATH_CL
+
 #ifndef KR
 #define KR 3 /* taps along a side: 3 or 5 */
 #endif
@@ -88,3 +91,4 @@ static inline void wino_dw(const V *d, V *o)
     o[4] = fma((V)16, u, s) + d[5];
 #endif
 }
+#endif

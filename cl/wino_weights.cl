@@ -3,36 +3,7 @@
  * to whole blocks, each plane by one vector. Bound: memory; the result is 4 (KR 3) or 1.4 times the
  * weights. */
 #include "position.cl"
-#include "wino_math.cl"
-#if VN > 1
-#include "vec_transpose.cl"
-#else
-#define TRANSPOSE(r, t) (void)(t);
-#endif
-#define TAPS (KR * KR)
-
-/* Two rounds of the transform: taps g to the planes at u. */
-static inline void weights_put(const V *g, bool turn, global T *u, int plane)
-{
-    V h[6][KR], c[KR], o[6];
-#pragma unroll
-    for (int j = 0; j < KR; j++) {
-#pragma unroll
-        for (int i = 0; i < KR; i++)
-            c[i] = g[turn ? TAPS - 1 - (i * KR + j) : i * KR + j];
-        wino_taps(c, o);
-#pragma unroll
-        for (int i = 0; i < 6; i++)
-            h[i][j] = o[i];
-    }
-#pragma unroll
-    for (int i = 0; i < 6; i++) {
-        wino_taps(h[i], o);
-#pragma unroll
-        for (int j = 0; j < 6; j++)
-            VSTORE(o[j], u + (i * 6 + j) * plane);
-    }
-}
+#include "wino_taps.cl"
 
 /* The vector after each plane. */
 static inline void weights_gap(global T *u, int plane)
@@ -41,74 +12,24 @@ static inline void weights_gap(global T *u, int plane)
         VSTORE((V)0, u + (ulong)xi * plane - VN);
 }
 
-/* Lanes are outputs. Global: O blocks, I blocks. */
-kernel void wino_weights_solo(global const T *x, ulong x0, global T *u, ulong u0, int O, int I,
+/* Global: O blocks, I blocks. */
+kernel void wino_weights_solo(global const T *w, ulong w0, global T *u, ulong u0, int O, int I,
                               int plane)
 {
-    int ob = get_global_id(0), ib = get_global_id(1), no = min(VN, O - ob * VN),
-        ni = min(VN, I - ib * VN);
-    V g[VN * TAPS];
-    x += x0 + ((ulong)ob * VN * I + ib * VN) * TAPS;
+    int ob = get_global_id(0), ib = get_global_id(1), deep = get_global_size(1);
     if (ob == 0 && ib == 0)
         weights_gap(u + u0, plane);
-    u += u0 + ((ulong)ob * get_global_size(1) + ib) * VN * VN;
-    if (no == VN && ni == VN) {
-        for (int q = 0; q < TAPS; q++) {
-            V r[VN], t[VN];
-#pragma unroll
-            for (int o = 0; o < VN; o++)
-                r[o] = VLOAD(x + (ulong)o * I * TAPS + q * VN);
-            TRANSPOSE(r, t)
-#pragma unroll
-            for (int p = 0; p < VN; p++)
-                g[q * VN + p] = r[p];
-        }
-    } else {
-        for (int q = 0; q < VN * TAPS; q++) {
-            T lane[VN];
-            for (int o = 0; o < VN; o++)
-                lane[o] = o < no && q < ni * TAPS ? x[(ulong)o * I * TAPS + q] : (T)0;
-            g[q] = VLOAD(lane);
-        }
-    }
-    for (int i = 0; i < VN; i++)
-        weights_put(g + i * TAPS, false, u + i * VN, plane);
+    wino_put_weights(w + w0, O, I, ob, ib, u + u0 + ((ulong)ob * deep + ib) * VN * VN, plane);
 }
 
-/* Lanes are inputs, taps reversed. Global: I blocks, O blocks. */
-kernel void wino_weights_swap_solo(global const T *x, ulong x0, global T *u, ulong u0, int O, int I,
+/* Global: I blocks, O blocks. */
+kernel void wino_weights_swap_solo(global const T *w, ulong w0, global T *u, ulong u0, int O, int I,
                                    int plane)
 {
-    int ib = get_global_id(0), ob = get_global_id(1), ni = min(VN, I - ib * VN);
+    int ib = get_global_id(0), ob = get_global_id(1), deep = get_global_size(1);
     if (ob == 0 && ib == 0)
         weights_gap(u + u0, plane);
-    u += u0 + ((ulong)ib * get_global_size(1) + ob) * VN * VN;
-    for (int o = 0; o < VN; o++) {
-        T cells[VN * TAPS + VN];
-        V g[TAPS + VN];
-        int row = ob * VN + o;
-        global const T *w = x + x0 + ((ulong)row * I + ib * VN) * TAPS;
-        if (row < O && ni == VN) {
-            for (int q = 0; q < TAPS; q++)
-                VSTORE(VLOAD(w + q * VN), cells + q * VN);
-        } else {
-            for (int q = 0; q < VN * TAPS; q++)
-                cells[q] = row < O && q < ni * TAPS ? w[q] : (T)0;
-        }
-        VSTORE((V)0, cells + VN * TAPS);
-#pragma unroll
-        for (int q = 0; q < TAPS; q += VN) {
-            V r[VN], t[VN];
-#pragma unroll
-            for (int i = 0; i < VN; i++)
-                r[i] = VLOAD(cells + i * TAPS + q);
-            TRANSPOSE(r, t)
-#pragma unroll
-            for (int p = 0; p < VN; p++)
-                g[q + p] = r[p];
-        }
-        weights_put(g, true, u + o * VN, plane);
-    }
+    wino_put_turned(w + w0, O, I, ob, ib, u + u0 + ((ulong)ib * deep + ob) * VN * VN, plane);
 }
 
 /* Factor of tap t (of KR) at point p. */

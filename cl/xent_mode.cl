@@ -21,7 +21,7 @@
 #define XENT_CAN_IGNORE 1
 #endif
 
-/* Partial results of n work-items: loss[i], weight[i], hits[i] and hits[n + i] (samples counted). */
+/* Partial results of n work-items: loss[i], weight[i], hits[i], hits[n + i] (samples counted). */
 #define XENT_PARAMS                                                                                \
     global const T *x, ulong x_at, global const LABEL *t, ulong t_at, global const T *cw,          \
         ulong cw_at, global T *loss, ulong loss_at, global T *weight, ulong weight_at,             \

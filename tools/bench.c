@@ -28,7 +28,7 @@ static kl_status profile(const args *a, const net *m, kl_ctx *ctx, bench_row *r)
 {
     kl_ctx_info(ctx, &r->device);
     kl_status s = kl_model_profile(m->model, ctx, r->batch, r->training, m->loss,
-                                   (int)args_int(a, "runs", 5), &r->times);
+                                   (int)args_int(a, "runs", 5), r->ops, &r->times);
     if (s == KL_OK) {
         kl_ctx_stats_get(ctx, &r->stats);
         s = kl_model_cost(m->model, ctx, r->batch, r->training, &r->cost);
@@ -107,7 +107,11 @@ static void add_row(bench *b, const bench_row *r)
     table_cell(t, "%llu+%llu", (unsigned long long)r->stats.kernels_built,
                (unsigned long long)r->stats.kernels_from_cache);
     table_cell(t, "%zu", r->times.launches);
-    table_cell(t, "%.2f us", 1e6 * r->times.enqueue_seconds);
+    if (r->ops) {
+        table_cell(t, "%.2f us", 1e6 * r->times.enqueue_seconds);
+    } else {
+        table_cell(t, "-");
+    }
     table_cell(t, "%s", bytes_text(text, (double)r->stats.peak_bytes));
     table_cell(t, "%s", bytes_text(text, (double)r->cost.arena_bytes));
     table_cell(t, "%s", bytes_text(text, (double)r->cost.sum_bytes));
@@ -131,7 +135,9 @@ json_t *bench_row_json(const bench_row *r, bool layers)
     json_object_set_new(j, "step_seconds", json_real(r->times.step_seconds));
     json_object_set_new(j, "cpu_seconds", json_real(r->times.cpu_seconds));
     json_object_set_new(j, "first_seconds", json_real(r->times.first_seconds));
-    json_object_set_new(j, "enqueue_seconds", json_real(r->times.enqueue_seconds));
+    if (r->ops) {
+        json_object_set_new(j, "enqueue_seconds", json_real(r->times.enqueue_seconds));
+    }
     json_object_set_new(j, "build_seconds", json_real(r->stats.build_seconds));
     json_object_set_new(j, "kernels_built", json_integer((json_int_t)r->stats.kernels_built));
     json_object_set_new(j, "kernels_from_cache",
@@ -154,7 +160,7 @@ json_t *bench_row_json(const bench_row *r, bool layers)
 static int bench_one(void *user, const char *model, int64_t batch, bool training)
 {
     bench *b = user;
-    bench_row r = {.model = model, .training = training, .batch = batch};
+    bench_row r = {.model = model, .training = training, .ops = b->layers, .batch = batch};
     const int code = bench_measure(b->a, NULL, &r);
     if (code == 0 && b->list) {
         json_array_append_new(b->list, bench_row_json(&r, b->layers));
@@ -290,7 +296,7 @@ const command_def cmd_bench = {
         "data is random.\n"
         "first: planning, compiling and the first pass. built+cached: programs compiled now, "
         "and taken from\n"
-        "the cache. enqueue: of the host, per launch. peak: device memory held. arena: the "
+        "the cache. enqueue: of the host, per launch (with --layers). peak: device memory held. arena: the "
         "activations as\n"
         "planned; sum: side by side. of peak: the time that the op's arithmetic, or its values "
         "at the rate\n"

@@ -11,6 +11,7 @@
 typedef struct bench_row {
     const char *model;
     bool training;
+    bool ops; /* each op alone, too */
     int64_t batch;
     kl_device_info device;
     kl_profile times;

@@ -196,7 +196,8 @@ static int compare_one(void *user, const char *model, int64_t batch, bool traini
     bench_row rows[MAX_DEVICES];
     int n = 0;
     for (int i = 0; i < c->n; i++) {
-        rows[n] = (bench_row){.model = model, .training = training, .batch = batch};
+        rows[n] =
+            (bench_row){.model = model, .training = training, .ops = true, .batch = batch};
         const int code = bench_measure(c->a, c->device[i], &rows[n]);
         if (code == 0) {
             n++;

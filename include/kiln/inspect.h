@@ -69,9 +69,11 @@ typedef struct kl_profile {
     double enqueue_seconds;           /* of the host per launch, in the fastest run */
 } kl_profile;
 /** Times a pass of `batch` random samples: inference, or the training step of `loss`. runs:
- * repetitions (0: 5). */
+ * repetitions (0: 5), each of one pass or of several where passes are short: training steps queued
+ * one behind the other, inference passes each waited for. ops: also each op alone, and the cost of
+ * enqueueing. */
 KL_API kl_status kl_model_profile(kl_model *m, kl_ctx *ctx, int64_t batch, bool training,
-                                  const char *loss, int runs, kl_profile *out);
+                                  const char *loss, int runs, bool ops, kl_profile *out);
 KL_API void kl_profile_free(kl_profile *p);
 
 /** What stands between a row and a shorter time. */

@@ -8,7 +8,8 @@
 enum {
     CHUNK = 1024, /* floats summed at once, of L1; plain storage */
     PIECE = 256,  /* the same in vectors, blocked storage */
-    SMALL = 16384 /* vectors that are not worth a second launch */
+    WORTH = 2048, /* vectors of a part, not fewer: less is sooner added than launched */
+    MOST = 32     /* items, parts of all blocks */
 };
 
 static const kl__attr stats_attrs[] = {
@@ -146,7 +147,6 @@ static int halo_sum(const kl__layout *l)
 static walk walk_of(const kl__apply *a, const kl__caps *caps)
 {
     const kl_shape *s = &a->in[0]->desc.shape;
-    const int64_t cores = caps->compute_units > 0 ? caps->compute_units : 1;
     walk k = {.n = s->dim[0], .c = s->dim[1], .h = s->dim[2], .w = s->dim[3]};
     bool haloed = false;
     k.blocks = (k.c + caps->vector - 1) / caps->vector;
@@ -159,9 +159,8 @@ static walk walk_of(const kl__apply *a, const kl__caps *caps)
     const int64_t plane = k.h * k.w > 0 ? k.h * k.w : 1;
     k.across = plane >= PIECE ? 1 : PIECE / plane;
     k.down = k.w >= PIECE ? 1 : PIECE / (k.w > 0 ? k.w : 1);
-    k.parts = 1;
-    if (k.blocks < 2 * cores && k.n * plane >= SMALL)
-        k.parts = (2 * cores + k.blocks - 1) / k.blocks;
+    k.parts = k.n * plane / WORTH < MOST / k.blocks ? k.n * plane / WORTH : MOST / k.blocks;
+    k.parts = k.parts > 1 ? k.parts : 1; /* by shape alone: the same sums on any number of cores */
     k.span = k.n > k.parts ? (k.n + k.parts - 1) / k.parts : 1;
     k.span = k.parts == 1 && k.n > 0 ? k.n : k.span;
     k.parts = k.n > 0 ? (k.n + k.span - 1) / k.span : 1;

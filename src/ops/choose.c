@@ -78,10 +78,11 @@ int kl__candidates(const kl__apply *a, const kl__caps *caps, kl__candidate out[K
             for (const kl__variant *v = all; v && v->name && n < KL__MAX_CANDIDATES; v++) {
                 kl__apply b = with(a, &(kl__candidate){v, config});
                 if ((n > 0 && hopeless(v, caps)) || (config > 0 && !v->configs) ||
-                    !fits(a, caps, v, config) || pays(a, caps, v) == (late == 1))
+                    pays(a, caps, v) == (late == 1))
                     continue;
                 more |= v->configs && config + 1 < configs(v, &b, caps);
-                out[n++] = (kl__candidate){v, config};
+                if (fits(a, caps, v, config))
+                    out[n++] = (kl__candidate){v, config};
             }
         }
     }
@@ -233,7 +234,8 @@ static bool named(const kl__variant *v, const char *name, size_t n)
     return strlen(v->name) == n && !strncmp(v->name, name, n);
 }
 
-/** The variant called `name` (n letters; NULL: the first that pays) with this parameter set, where it fits. */
+/** The variant called `name` (n letters; NULL: the first that pays) with this parameter set, where
+ * it fits. */
 static bool take(kl__apply *a, const kl__caps *caps, const char *name, size_t n, int config)
 {
     for (const kl__variant *v = kl__op_variants(a->op); v && v->name; v++)

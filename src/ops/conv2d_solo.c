@@ -108,13 +108,14 @@ typedef struct axis {
 } axis;
 
 typedef struct direct {
-    int x, w, b; /* slots; b may be KL__CONV_NONE */
-    int xb;      /* block of x */
+    int x, w, b;    /* slots; b may be KL__CONV_NONE */
+    int xb;         /* block of x */
     int ci, cb, xc; /* channels and blocks to add up per group, blocks (xb 1: planes) of x */
     int oc, kg, yc; /* output channels, blocks per group, blocks */
     int wk, wblock,
         wgroup; /* in w: from output block to block, input block to block, group to group */
     int n, xh, xw, kernel[2];
+    int x_rows[2]; /* of the storage, from and to: not halo */
     const kl__desc *y;
     axis h, w_axis;
     bool halo; /* y's halo is written by this launch */
@@ -150,14 +151,16 @@ static void flatten(direct *d, const kl__conv_blocking *t)
     d->h.count = (int)up(pixels, row);
     d->w_axis.count = row;
     d->h.in_step = d->h.out_step = row;
+    d->x_rows[1] = pixels;
 }
 
 static void put_axes(kl__launch *l, const direct *d)
 {
     const axis *h = &d->h, *w = &d->w_axis;
-    const int v[] = {h->count, w->count,    h->out0,     w->out0,     h->out_step,  w->out_step,
-                     h->in0,   w->in0,      h->in_step,  h->tap_step, w->tap_step,  d->kernel[1],
-                     h->k0,    w->k0,       h->k_step,   w->k_step,   h->taps,      w->taps};
+    const int v[] = {h->count,    w->count,    h->out0,     w->out0,      h->out_step,
+                     w->out_step, h->in0,      w->in0,      d->x_rows[0], d->x_rows[1],
+                     h->in_step,  h->tap_step, w->tap_step, d->kernel[1], h->k0,
+                     w->k0,       h->k_step,   w->k_step,   h->taps,      w->taps};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         kl__launch_arg(l, kl__arg_i32(v[i]));
 }
@@ -166,8 +169,23 @@ static void put_sizes(kl__launch *l, const direct *d)
 {
     const int64_t *y = d->y->shape.dim;
     const int *halo = d->y->layout.halo;
-    const int64_t v[] = {d->b != KL__CONV_NONE, d->ci, d->cb, d->xc, d->xh, d->xw, d->oc, d->kg,
-                         d->yc, d->wk, d->wblock, d->wgroup, y[2], y[3], halo[0], halo[1], halo[2],
+    const int64_t v[] = {d->b != KL__CONV_NONE,
+                         d->ci,
+                         d->cb,
+                         d->xc,
+                         d->xh,
+                         d->xw,
+                         d->oc,
+                         d->kg,
+                         d->yc,
+                         d->wk,
+                         d->wblock,
+                         d->wgroup,
+                         y[2],
+                         y[3],
+                         halo[0],
+                         halo[1],
+                         halo[2],
                          halo[3]};
     for (size_t i = 0; i < sizeof v / sizeof *v; i++)
         kl__launch_arg(l, kl__arg_i32(v[i]));
@@ -233,6 +251,7 @@ static kl_status emit_forward(kl__emit *e, const kl__apply *a, const kl__conv *c
                 .n = c->N,
                 .xh = halo[0] + c->in[0] + halo[2],
                 .xw = halo[1] + c->in[1] + halo[3],
+                .x_rows = {halo[0], halo[0] + c->in[0]},
                 .kernel = {c->kernel[0], c->kernel[1]}};
     d.wblock = taps * v * v;
     d.wk = d.cb * d.wblock;
@@ -291,6 +310,7 @@ static kl_status emit_data(kl__emit *e, const kl__apply *a, const kl__conv *c)
                 .n = c->N,
                 .xh = halo[0] + c->out[0] + halo[2],
                 .xw = halo[1] + c->out[1] + halo[3],
+                .x_rows = {halo[0], halo[0] + c->out[0]},
                 .kernel = {c->kernel[0], c->kernel[1]}};
     d.wk = taps * v * v;
     d.wblock = d.kg * d.wk;

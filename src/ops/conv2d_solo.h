@@ -21,9 +21,6 @@ static inline int64_t least(int64_t a, int64_t b)
 
 /** Channels per block of x in storage: v, or 1 where a first layer's few channels stay unpadded. */
 int kl__conv_x_block(const kl__conv *c, int v);
-/** Blocks of output channels per register tile; divides the blocks of a group. */
-int kl__conv_tile_blocks(int64_t blocks);
-
 /** A launch of conv2d_solo.cl as its blocking sees it. */
 typedef struct kl__conv_shape {
     int v, xb, blocks; /* vector, block of x, blocks of input channels per group */

@@ -3,40 +3,35 @@
  * vector width. */
 #include "ops/conv2d_solo.h"
 
-int kl__conv_tile_blocks(int64_t blocks)
-{
-    return blocks % 2 == 0 ? 2 : blocks % 3 == 0 ? 3 : 1;
-}
-
 /* ---- register tile --------------------------------------------------------------------------- */
 typedef struct tile {
     int px, kb;
     int64_t cost;
 } tile;
 
-/** Half cycles of a row per block of output channels and step, in twelfths: two FMAs and two loads
- * a cycle, and an accumulator waits 4 cycles for itself. The last tile of a row overlaps the one
- * before. */
+/** Half cycles of a row per block of output channels and step, in 240ths: two FMAs and two loads a
+ * cycle, and an accumulator waits 4 cycles for itself. The last tile of a row overlaps the one
+ * before. A twentieth is in favour of 7, so that one program serves a net of many widths. */
 static int64_t tile_cost(int px, int kb, int64_t cols)
 {
     int64_t work = most(most(px * kb, px + kb), 8);
-    return up(cols, px) * (work + 1) * 12 / kb;
+    return up(cols, px) * (work + 1) * (px == 7 ? 228 : 240) / kb;
 }
 
-/** Few widths, so that few programs serve a net: 14 and 7 divide the maps of nets for 224 x 224
- * pixels, 8 and 4 powers of two. Of the tiles that fit the registers (32, or 16 of narrower
- * vectors), the `rank`th best. */
+/** Few widths, so that few programs serve a net: 7 divides the maps of nets for 224 x 224 pixels, 8
+ * and 4 powers of two, 6 fits 16 registers. Of the tiles whose sums, weights and one value of x fit
+ * the registers (32, or 16 of narrower vectors), the `rank`th best. */
 static tile tile_of(const kl__conv_shape *s, int rank)
 {
-    static const int wide[] = {14, 7, 8, 4, 2, 1}, narrow[] = {6, 8, 7, 4, 2, 1};
-    const int *px = s->v == 16 ? wide : narrow;
-    int sums = s->v == 16 ? 28 : 12;
+    static const int px[] = {7, 8, 6, 4, 2, 1};
+    int registers = s->v == 16 ? 32 : 16;
     tile best[4] = {{0}};
     int n = 0;
     for (int kb = 4; kb > 0; kb--)
         for (int i = 0; i < 6; i++) {
             tile t = {px[i], kb, tile_cost(px[i], kb, s->cols)};
-            if (s->kg % kb || t.px * kb > sums || t.px > s->cols)
+            if (s->kg % kb || (s->v == 16 && t.px == 6) || t.px * kb + kb + 1 > registers ||
+                t.px > s->cols)
                 continue;
             int at = n < 4 ? n++ : 4;
             for (; at > 0 && t.cost < best[at - 1].cost; at--)
@@ -93,8 +88,8 @@ kl__conv_blocking kl__conv_blocking_of(const kl__conv_shape *s, const kl__caps *
     kl__conv_blocking t = {.px = reg.px, .kb = reg.kb};
     weights_in_l1(s, caps, &t);
     strips(s, caps, config & 2 ? 128 : 256, &t);
-    int64_t group = s->yc / t.kb, bytes = (int64_t)s->blocks * s->taps[0] * s->taps[1] * s->v *
-                                          s->v * 4 * t.kb;
+    int64_t group = s->yc / t.kb,
+            bytes = (int64_t)s->blocks * s->taps[0] * s->taps[1] * s->v * s->v * 4 * t.kb;
     t.inner = divisor(group, most(1, (int64_t)caps->l2_bytes / 2 / most(bytes, 1)));
     return t;
 }

@@ -42,6 +42,8 @@ typedef struct blocking {
     int64_t tiles; /* of all images */
     int nt, kc;    /* tiles and blocks of outputs of a work-item at a time */
     int ks;        /* blocks of outputs of a work-item */
+    /* weights are transformed where they are needed, cc blocks of channels at a time; 0: before */
+    int cc;
 } blocking;
 
 static int64_t tiles_of(const kl__conv *c, const int made[2])
@@ -52,28 +54,82 @@ static int64_t tiles_of(const kl__conv *c, const int made[2])
 
 static int64_t item_bytes(const blocking *b, int64_t nt, int v)
 {
-    return 4 * (int64_t)KL__WINO_PLANES * v * ((b->cb + b->kc) * nt + 2);
+    int64_t held = b->cc ? b->cc : b->cb;
+    return 4 * (int64_t)KL__WINO_PLANES * v *
+           ((held + b->kc) * nt + 3 + (int64_t)b->cc * b->kb * v);
 }
+
+/** Tiles at a time: `want`, or as many as the budget lets. */
+static bool take_tiles(blocking *b, const kl__caps *caps, int want)
+{
+    int64_t nt = least(up(want, b->px), up(b->tiles, b->px)) * b->px;
+    while (nt > b->px && item_bytes(b, nt, caps->vector) > (int64_t)kl__wino_budget(caps))
+        nt -= b->px;
+    b->nt = (int)nt;
+    return item_bytes(b, nt, caps->vector) <= (int64_t)caps->local_bytes;
+}
+
+static bool weights_before(blocking *b, const kl__conv *c, const kl__caps *caps, int tiles)
+{
+    b->cc = 0;
+    b->kc = (int)least(b->kg, up(64, caps->vector * b->kb) * b->kb);
+    if (!take_tiles(b, caps, tiles))
+        return false;
+    int64_t items = up(b->tiles, b->nt) * c->G, parts = items < 8 ? up(8, most(items, 1)) : 1;
+    /* a part makes V of its own: at least two rounds of outputs each */
+    b->ks = (int)most(up(up(b->kg, parts), b->kc) * b->kc, least(b->kg, 2 * b->kc));
+    return true;
+}
+
+/** Products of all the outputs of a work-item grow as channels come in, so that the weights of a
+ * few blocks of channels are made, used once for all tiles and forgotten. */
+static bool weights_on_the_fly(blocking *b, const kl__caps *caps, int tiles)
+{
+    int v = caps->vector;
+    for (int width = 128; width >= 32; width /= 2) {
+        b->cc = (int)least(b->cb, up(width, 2 * v));
+        b->ks = b->kc = (int)least(b->kg, up(width, v * b->kb) * b->kb);
+        if (take_tiles(b, caps, tiles) && b->nt >= least(tiles, b->tiles))
+            return true;
+    }
+    return false;
+}
+
+/* What it costs beside the products, in cycles of two vector FMAs, as measured: a tile's way in or
+ * out takes about 320 per block of channels, the weights' 480 per vector (half of which counts:
+ * inference does it once), on the fly 260; weights beyond the L2 come at 12 bytes per cycle from
+ * the next cache, at 6 from memory. */
+enum { TILE_COST = 320, WEIGHT_COST = 240, FLY_COST = 260 };
+
+static int64_t cost_of(const blocking *b, const kl__conv *c, const kl__caps *caps)
+{
+    int64_t v = caps->vector, groups = up(b->tiles, b->nt), vectors = b->cb * v * b->kg * c->G;
+    int64_t tiles = b->tiles * c->G * (b->cb * up(b->kg, b->ks) + b->kg) * TILE_COST;
+    int64_t bytes = 4 * KL__WINO_PLANES * v * vectors;
+    if (b->cc)
+        return tiles + groups * vectors * FLY_COST;
+    return tiles + vectors * WEIGHT_COST +
+           (bytes < (int64_t)caps->l2_bytes / 2 ? 0
+                                                : groups * bytes / (bytes < (16 << 20) ? 12 : 6));
+}
+
+/** Sets: 0 by cost, 1 and 2 fewer and more tiles, 3 the other way with weights. */
+enum { N_CONFIGS = 4 };
 
 static bool blocking_of(const kl__conv *c, const kl__caps *caps, int config, blocking *b)
 {
     side s = side_of(c);
-    int v = caps->vector;
-    int64_t budget = (int64_t)kl__wino_budget(caps), limit = (int64_t)caps->local_bytes;
+    int v = caps->vector, tiles = config == 1 ? 16 : config == 2 ? 64 : 32;
     *b = (blocking){.cb = (int)up(s.channels / c->G, v), .kg = (int)up(s.filters / c->G, v)};
-    b->kb = kl__conv_tile_blocks(b->kg);
+    b->kb = kl__wino_tile_blocks(b->kg);
     b->px = v == 16 ? 8 : b->kb == 3 ? 4 : b->kb == 2 ? 6 : 8;
     b->tiles = tiles_of(c, s.made);
-    b->kc = (int)least(b->kg, up(64, v * b->kb) * b->kb);
-    int64_t want = up(config == 1 ? 16 : config == 2 ? 64 : 32, b->px) * b->px;
-    want = least(want, up(b->tiles, b->px) * b->px);
-    while (want > b->px && item_bytes(b, want, v) > budget)
-        want -= b->px;
-    b->nt = (int)want;
-    int64_t items = up(b->tiles, b->nt) * c->G, parts = items < 8 ? up(8, most(items, 1)) : 1;
-    /* a part makes V of its own: at least two rounds of outputs each */
-    b->ks = (int)most(up(up(b->kg, parts), b->kc) * b->kc, least(b->kg, 2 * b->kc));
-    return item_bytes(b, b->nt, v) <= limit;
+    blocking fly = *b;
+    bool before = weights_before(b, c, caps, tiles),
+         may_fly = weights_on_the_fly(&fly, caps, tiles);
+    if (may_fly && (!before || (config == 3) != (cost_of(&fly, c, caps) < cost_of(b, c, caps))))
+        *b = fly;
+    return before || may_fly;
 }
 
 /* ---- the variant's functions --------------------------------------------------------------------
@@ -118,17 +174,6 @@ bool kl__conv_wino_fits(const kl__apply *a, const kl__caps *caps)
                                       : blocking_of(&c, caps, a->config, &b);
 }
 
-/* What it costs, in cycles of two vector FMAs, as measured: products and direct sums run at seven
- * eighths of that; a tile's way in or out takes about 320 per block of channels, the weights' 480
- * per vector (half of which counts: inference does it once); weights beyond the L2 come at 12 bytes
- * per cycle from the next cache, at 6 from memory. */
-enum { TILE_COST = 320, WEIGHT_COST = 240 };
-
-static int64_t weights_stream(const kl__caps *caps, int64_t bytes)
-{
-    return bytes < (int64_t)caps->l2_bytes / 2 ? 0 : bytes < (16 << 20) ? bytes / 12 : bytes / 6;
-}
-
 bool kl__conv_wino_pays(const kl__apply *a, const kl__caps *caps)
 {
     kl__conv c = kl__conv_of(a);
@@ -137,14 +182,14 @@ bool kl__conv_wino_pays(const kl__apply *a, const kl__caps *caps)
     int64_t direct = (int64_t)c.N * s.made[0] * s.made[1] * kb * v * (s.channels / c.G) *
                      c.kernel[0] * c.kernel[1] / (2 * v) * 8 / 7;
     int64_t tiles = tiles_of(&c, s.made), u = KL__WINO_PLANES * cb * v * kb * v;
+    /* products and direct sums run at seven eighths of the peak */
     cost = tiles * u / (2 * v) * 8 / 7;
     if (c.pass == KL__CONV_WEIGHTS) {
         cost += kl__wino_weights_cost(&c, caps, TILE_COST, 2 * WEIGHT_COST);
     } else {
         blocking b;
         blocking_of(&c, caps, a->config, &b);
-        cost += tiles * TILE_COST * (up(s.channels, v) * up(b.kg, b.ks) + kb) +
-                cb * v * kb * WEIGHT_COST + up(b.tiles, b.nt) * weights_stream(caps, 4 * u);
+        cost += cost_of(&b, &c, caps);
     }
     return cost + cost / 16 < direct;
 }
@@ -162,7 +207,10 @@ void kl__conv_wino_layouts(const kl__apply *a, const kl__caps *caps, kl__layout 
         return;
     }
     in[s.in] = image(&c, v, s.size, s.made, s.pad);
-    in[s.w] = (kl__layout){c.pass == KL__CONV_FWD ? KL__WINO : KL__WINO_SWAP, v, {0}};
+    blocking b;
+    blocking_of(&c, caps, a->config, &b);
+    if (!b.cc)
+        in[s.w] = (kl__layout){c.pass == KL__CONV_FWD ? KL__WINO : KL__WINO_SWAP, v, {0}};
     out[0].kind = KL__NCHWC;
     out[0].block = v;
     kl__epi_layouts(a, out[0], in);
@@ -176,13 +224,39 @@ bool kl__conv_wino_epilogue(const kl__apply *a, const kl__apply *elt)
 int kl__conv_wino_configs(const kl__apply *a, const kl__caps *caps)
 {
     (void)caps;
-    return kl__conv_of(a).pass == KL__CONV_WEIGHTS ? 1 : 3;
+    return kl__conv_of(a).pass == KL__CONV_WEIGHTS ? 1 : N_CONFIGS;
 }
 
 size_t kl__conv_wino_scratch(const kl__apply *a, const kl__caps *caps)
 {
     kl__conv c = kl__conv_of(a);
     return c.pass == KL__CONV_WEIGHTS ? kl__wino_weights_scratch(&c, caps) : 0;
+}
+
+/* ---- launch ------------------------------------------------------------------------------------
+ */
+/** Arguments of the weights; returns elements from plane to plane. */
+static int64_t weight_args(kl__launch *l, const kl__apply *a, const kl__conv *c, const blocking *b,
+                           int v)
+{
+    /* before: per block of outputs and per group [K blocks, C of a group], of backward data [C
+     * blocks of a group, all of K] */
+    bool data = c->pass == KL__CONV_DATA;
+    int64_t rows = (int64_t)b->cb * v, all_rows = data ? up(c->K, v) * v : rows;
+    int64_t plane = (all_rows * (data ? b->kg : up(c->K, v)) + 1) * v;
+    kl__launch_arg(l, kl__arg_in(a, c->w));
+    if (!b->cc) {
+        kl__launch_arg(l, kl__arg_i32(all_rows * v));
+        kl__launch_arg(l, kl__arg_i32(data ? rows * v : rows * b->kg * v));
+        return plane;
+    }
+    plane = ((int64_t)b->cc * b->kb * v + 1) * v;
+    kl__launch_arg(l, kl__arg_local((size_t)(KL__WINO_PLANES * plane * 4)));
+    kl__launch_arg(l, kl__arg_i32(b->cc));
+    kl__launch_arg(l, kl__arg_i32(c->K));
+    kl__launch_arg(l, kl__arg_i32(c->C / c->G));
+    kl__launch_arg(l, kl__arg_i32(data));
+    return plane;
 }
 
 static kl_status emit_products(kl__emit *e, const kl__apply *a, const kl__conv *c)
@@ -192,21 +266,17 @@ static kl_status emit_products(kl__emit *e, const kl__apply *a, const kl__conv *
     blocking b;
     blocking_of(c, e->caps, a->config, &b);
     const int *xh = a->in[s.in]->desc.layout.halo, *yh = a->out[0]->desc.layout.halo;
-    int64_t th = up(s.made[0], m), tw = up(s.made[1], m), rows = (int64_t)b.cb * v;
-    int64_t vplane = ((int64_t)b.cb * b.nt + 1) * v, mplane = ((int64_t)b.kc * b.nt + 1) * v;
-    /* per block of outputs and per group: forward [K blocks, C of a group], backward data
-     * [C blocks of a group, all of K] */
-    bool data = c->pass == KL__CONV_DATA;
-    int64_t all_rows = data ? up(c->K, v) * v : rows;
-    int64_t uplane = (all_rows * (data ? b.kg : up(c->K, v)) + 1) * v;
+    int64_t vplane = ((int64_t)(b.cc ? b.cc : b.cb) * b.nt + 1) * v,
+            mplane = ((int64_t)b.kc * b.nt + 1) * v;
     kl__defs defs = {{0}};
     kl__def_int(&defs, "VN", v);
     kl__def_int(&defs, "KR", c->kernel[0]);
     kl__def_int(&defs, "KB", b.kb);
     kl__def_int(&defs, "PX", b.px);
+    kl__def_int(&defs, "FLY", b.cc > 0);
     kl__launch l = kl__launch_of("conv2d_wino.cl", "conv2d_wino", &defs);
     kl__launch_arg(&l, kl__arg_in(a, s.in));
-    kl__launch_arg(&l, kl__arg_in(a, s.w));
+    int64_t uplane = weight_args(&l, a, c, &b, v);
     kl__launch_arg(&l, kl__arg_in(a, c->b == KL__CONV_NONE ? s.w : c->b));
     kl__launch_arg(&l, kl__arg_out(a, 0));
     kl__launch_arg(&l, kl__arg_local((size_t)(KL__WINO_PLANES * vplane * 4)));
@@ -220,8 +290,6 @@ static kl_status emit_products(kl__emit *e, const kl__apply *a, const kl__conv *
                            xh[0] - s.pad[0],
                            xh[1] - s.pad[1],
                            uplane,
-                           all_rows * v,
-                           data ? rows * v : rows * b.kg * v,
                            b.kg,
                            up(s.filters, v),
                            s.filters,
@@ -231,8 +299,8 @@ static kl_status emit_products(kl__emit *e, const kl__apply *a, const kl__conv *
                            yh[1] + s.made[1] + yh[3],
                            yh[0],
                            yh[1],
-                           th,
-                           tw,
+                           up(s.made[0], m),
+                           up(s.made[1], m),
                            b.nt,
                            b.ks,
                            b.kc,

@@ -6,6 +6,11 @@
 
 enum { KL__WINO_PLANES = 36 };
 
+/** Blocks of output channels per register tile; divides the blocks of a group. */
+static inline int kl__wino_tile_blocks(int64_t blocks)
+{
+    return blocks % 2 == 0 ? 2 : blocks % 3 == 0 ? 3 : 1;
+}
 /** Bytes that a work-item may keep in the L2 beside the weights that stream through it. */
 size_t kl__wino_budget(const kl__caps *caps);
 size_t kl__wino_weights_scratch(const kl__conv *c, const kl__caps *caps);

@@ -24,7 +24,7 @@ static blocking blocking_of(const kl__conv *c, int v)
                   .kg = (int)up(c->K / c->G, v),
                   .yc = (int)up(c->K, v),
                   .tiles = (int64_t)c->N * up(c->out[0], m) * up(c->out[1], m)};
-    b.kb = kl__conv_tile_blocks(b.kg);
+    b.kb = kl__wino_tile_blocks(b.kg);
     b.px = v == 16 ? 8 : 4;
     b.cc = (int)least(b.cb, up(64, v));
     b.kc = (int)least(b.kg, up(64, v * b.kb) * b.kb);

@@ -157,7 +157,15 @@ static void put_args(kl__launch *l, const kl__apply *a, const kl__elt_space *s)
         kl__launch_arg(l, kl__arg_f32((double)v[i]));
     for (int d = 0; s && d < s->n_dims; d++)
         kl__launch_arg(l, kl__arg_i32(s->n[d]));
-    kl__launch_arg(l, kl__arg_out(a, 0));
+}
+
+/** Rows and columns of a plane in storage, and where its first element is. */
+static void put_storage(kl__launch *l, const int halo[4], int64_t h, int64_t w)
+{
+    const int64_t columns = w + halo[1] + halo[3];
+    kl__launch_arg(l, kl__arg_i32(h + halo[0] + halo[2]));
+    kl__launch_arg(l, kl__arg_i32(columns));
+    kl__launch_arg(l, kl__arg_i32(halo[0] * columns + halo[1]));
 }
 
 static int64_t ceil_div(int64_t a, int64_t b)
@@ -195,6 +203,7 @@ static kl_status emit_flat(kl__emit *e, const kl__apply *a, const kl__defs *defs
     kl__elt_prelude_solo(&prelude, a, &s);
     kl__launch l = kl__launch_of("eltwise.cl", "eltwise_solo", defs);
     put_args(&l, a, &s);
+    kl__launch_arg(&l, kl__arg_out(a, 0));
     int64_t rows = 1, inner = s.n[s.n_dims - 1];
     for (int d = 0; d < s.n_dims - 1; d++)
         rows *= s.n[d];
@@ -220,7 +229,6 @@ static kl_status emit_blocked(kl__emit *e, const kl__apply *a, const kl__defs *d
     kl__text prelude = {0};
     kl__elt_prelude_blocked(&prelude, a, read);
     kl__launch l = kl__launch_of("eltwise.cl", "eltwise_blocked", defs);
-    put_args(&l, a, NULL);
     int64_t h = y->shape.dim[2], w = y->shape.dim[3],
             blocks = ceil_div(y->shape.dim[1], y->layout.block);
     int haloed = halo_sum(&y->layout);
@@ -230,15 +238,18 @@ static kl_status emit_blocked(kl__emit *e, const kl__apply *a, const kl__defs *d
         w *= h;
         h = 1;
     }
+    put_args(&l, a, NULL);
+    for (int i = 0; i < a->n_in; i++)
+        if (read[i] == KL__ELT_FULL)
+            put_storage(&l, a->in[i]->desc.layout.halo, h, w);
+    kl__launch_arg(&l, kl__arg_out(a, 0));
     int64_t rows = y->shape.dim[0] * blocks * (h + halo[0] + halo[2]);
     int64_t width = (w + halo[1] + halo[3]) * y->layout.block, chunk = chunk_of(e, rows * width);
     int64_t each = width < chunk ? chunk / width : 1;
-    kl__launch_arg(&l, kl__arg_i32(rows));
-    kl__launch_arg(&l, kl__arg_i32(each));
-    kl__launch_arg(&l, kl__arg_i32(h));
-    kl__launch_arg(&l, kl__arg_i32(w));
-    kl__launch_arg(&l, kl__arg_i32(blocks));
-    kl__launch_arg(&l, kl__arg_i32(y->shape.dim[1]));
+    const int64_t sizes[] = {rows, each, h, w, blocks, y->shape.dim[1], h + halo[0] + halo[2],
+                             halo[0], halo[1], halo[3]};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        kl__launch_arg(&l, kl__arg_i32(sizes[i]));
     kl__launch_solo(&l, 1, (size_t)ceil_div(rows, each), 1, 1);
     return emit_with(e, a, &l, &prelude);
 }
@@ -268,6 +279,7 @@ static kl_status emit_ref(kl__emit *e, const kl__apply *a)
     kl__defs_real(&defs, a);
     kl__launch l = kl__launch_of("eltwise.cl", "eltwise_ref", &defs);
     put_args(&l, a, &s);
+    kl__launch_arg(&l, kl__arg_out(a, 0));
     size_t n = (size_t)kl_shape_count(a->out[0]->desc.shape);
     kl__launch_arg(&l, kl__arg_u32(n));
     kl__launch_1d(&l, e, n);

@@ -107,8 +107,8 @@ void kl__formula_put(kl__text *t, const kl__apply *a, const kl__formula_names *n
 
 /* ---- what all preludes share ----------------------------------------------------------------- */
 /** Pointers, float attributes, and `n_sizes` dimensions; the fixed arguments of the kernel follow.
- */
-static void put_params(kl__text *t, const kl__apply *a, int n_sizes)
+ * `whole`: inputs that come as blocks have their storage's sizes, too. */
+static void put_params(kl__text *t, const kl__apply *a, int n_sizes, unsigned whole)
 {
     float v[KL__FUSE_VALUES];
     int n_values = kl__formula_values(a, v);
@@ -119,6 +119,9 @@ static void put_params(kl__text *t, const kl__apply *a, int n_sizes)
         kl__put(t, "float a%d, ", i);
     for (int i = 0; i < n_sizes; i++)
         kl__put(t, "int n%d, ", i);
+    for (int i = 0; i < a->n_in; i++)
+        if (whole >> i & 1u)
+            kl__put(t, "int p%d_rows, int p%d_cols, int p%d_first, ", i, i, i);
     kl__put(t, "\n");
 }
 
@@ -189,7 +192,7 @@ static void put_coordinates(kl__text *t, const kl__elt_space *s, int n_dims, con
 /* ---- preludes -------------------------------------------------------------------------------- */
 void kl__elt_prelude_ref(kl__text *t, const kl__apply *a, const kl__elt_space *s)
 {
-    put_params(t, a, s->n_dims);
+    put_params(t, a, s->n_dims, 0);
     kl__put(t, "#define ELT_AT(i) ");
     put_coordinates(t, s, s->n_dims, "i");
     for (int k = 0; k < a->n_in; k++) {
@@ -218,7 +221,7 @@ static void put_loads(kl__text *t, int n_in, unsigned moves)
 void kl__elt_prelude_solo(kl__text *t, const kl__apply *a, const kl__elt_space *s)
 {
     int outer = s->n_dims - 1;
-    put_params(t, a, s->n_dims);
+    put_params(t, a, s->n_dims, 0);
     kl__put(t, "#define ELT_ROW(r) ");
     put_coordinates(t, s, outer, "r");
     for (int i = 0; i < a->n_in; i++) {
@@ -238,26 +241,21 @@ void kl__elt_prelude_solo(kl__text *t, const kl__apply *a, const kl__elt_space *
 void kl__elt_prelude_blocked(kl__text *t, const kl__apply *a, const kl__elt_read *read)
 {
     unsigned moves = 0;
-    const int *o = a->out[0]->desc.layout.halo;
-    put_params(t, a, 0);
-    kl__put(
-        t, "#define ELT_TOP %d\n#define ELT_LEFT %d\n#define ELT_BOTTOM %d\n#define ELT_RIGHT %d\n",
-        o[0], o[1], o[2], o[3]);
+    for (int i = 0; i < a->n_in; i++)
+        moves |= (unsigned)(read[i] == KL__ELT_FULL) << i;
+    put_params(t, a, 0, moves);
     kl__put(t, "#define ELT_BLOCK_ROW ");
     for (int i = 0; i < a->n_in; i++) {
-        const int *h = a->in[i]->desc.layout.halo;
-        if (read[i] == KL__ELT_FULL) {
-            moves |= 1u << i;
+        if (read[i] == KL__ELT_FULL)
             kl__put(t,
-                    "global const T *r%d = p%d + p%d_at + ((ulong)(plane * (h + %d) + row + %d) * "
-                    "(w + %d) + %d) * VN; ",
-                    i, i, i, h[0] + h[2], h[0], h[1] + h[3], h[1]);
-        } else if (read[i] == KL__ELT_SCALAR) {
+                    "global const T *r%d = p%d + p%d_at + ((ulong)(plane * p%d_rows + row) * "
+                    "p%d_cols + p%d_first) * VN; ",
+                    i, i, i, i, i, i);
+        else if (read[i] == KL__ELT_SCALAR)
             kl__put(t, "const V x%d = (V)p%d[p%d_at]; ", i, i, i);
-        } else {
+        else
             kl__put(t, "const V x%d = vec_part(p%d + p%d_at + %s + first, lanes); ", i, i, i,
                     read[i] == KL__ELT_CHANNEL ? "0" : "plane / blocks * channels");
-        }
     }
     kl__put(t, "\n");
     put_loads(t, a->n_in, moves);

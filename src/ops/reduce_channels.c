@@ -1,7 +1,7 @@
 /* Sums per channel on blocked storage: the gradient of a convolution's bias without a reorder. */
 #include "ops/reduce_launch.h"
 
-enum { WORTH = 32768 /* floats of a part: less is sooner added than launched */ };
+enum { WORTH = 16384 /* floats of a part: less is sooner added than launched */ };
 
 /** Parts of the batch's rows; by shape alone. */
 typedef struct cut {

@@ -5,6 +5,9 @@
 #include "ops/optim.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+enum { MAX_OUTPUTS = 64 };
 
 /* ---- numbers ---- */
 static int by_value(const void *a, const void *b)
@@ -20,10 +23,22 @@ double kl__median(double *v, size_t n)
 }
 
 /* ---- a plan of the inference pass, and a stepper as training makes it ---- */
+/** Outputs that inference is for: without the loss where there are others. 0: all. */
+static size_t asked_for(const kl_graph *g, const char *names[MAX_OUTPUTS])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_outputs && g->n_outputs <= MAX_OUTPUTS; i++)
+        if (strcmp(g->outputs[i].name, "loss") != 0)
+            names[n++] = g->outputs[i].name;
+    return n;
+}
+
 kl__plan *kl__cost_infer_plan(kl_model *m, kl_ctx *ctx, int64_t batch)
 {
     kl__replica *r = kl__replica_get(m, ctx);
-    kl_graph *g = r ? kl__graph_lower(m->graph, batch, false, m->real, NULL, 0) : NULL;
+    const char *names[MAX_OUTPUTS];
+    size_t n = asked_for(m->graph, names);
+    kl_graph *g = r ? kl__graph_lower(m->graph, batch, false, m->real, n ? names : NULL, n) : NULL;
     if (!g)
         return NULL;
     kl__place_inputs(g);

@@ -50,6 +50,24 @@ static const net nets[] = {
      2, false},
     {"dense, K cut",
      "x = input(shape=[N,4000])\nd = dense(x, units=5)\ny = sigmoid(d)\noutput y = y\n", 1, false},
+    {"depthwise and grouped",
+     X "c = conv2d(x, filters=20, kernel=3, groups=20, stride=2, pad=1)\nr = relu(c)\n"
+       "d = conv2d(r, filters=20, kernel=3, groups=10, pad=1)\ns = add(d, r)\n"
+       "e = conv2d(s, filters=15, kernel=3, groups=5)\ny = tanh(e)\noutput y = y\n",
+     3, false},
+    {"pooling of what a convolution made",
+     X "c = conv2d(x, filters=20, kernel=3)\np = maxpool2d(c, window=3, stride=2, pad=1)\n"
+       "r = sigmoid(p)\nq = avgpool2d(r, window=2)\ny = relu(q)\noutput y = y\n",
+     2, false},
+    {"training, depthwise and pooling",
+     X "c = conv2d(x, filters=20, kernel=3, groups=20, pad=1)\nr = relu(c)\n"
+       "p = maxpool2d(r, window=3, stride=2, pad=1)\n"
+       "d = conv2d(p, filters=20, kernel=5, groups=20, stride=2, pad=2)\ns = tanh(d)\n"
+       "e = conv2d(s, filters=30, kernel=3, groups=10, pad=1)\nt = elu(e)\n"
+       "f = avgpool2d(t, window=2, stride=1, pad=1)\nu = sigmoid(f)\n"
+       "g = global_maxpool(u)\nh = global_avgpool(u)\ni = add(g, h)\ny = square(i)\n"
+       "output y = y\n",
+     -1, true},
     {"training",
      X "c = conv2d(x, filters=24, kernel=3, pad=1)\nr = relu(c)\np = maxpool2d(r, window=2)\n"
        "d = conv2d(p, filters=24, kernel=3, pad=1)\ns = relu(d)\nt = add(s, p)\n"

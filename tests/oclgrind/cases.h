@@ -182,6 +182,14 @@ static const text_case text_cases[] = {
     {"batchnorm_bare",
      "x = input(shape=[2,9,4,4])\ny = batchnorm(x, no_scale=true, no_shift=true)\noutput y = y\n",
      0},
+    {"batchnorm_blocked",
+     "x = input(shape=[3,5,6,6])\na = conv2d(x, filters=9, kernel=3, pad=1)\ny = batchnorm(a)\nr = "
+     "relu(y)\nz = conv2d(r, filters=4, kernel=3)\noutput y = z\n",
+     0},
+    {"batchnorm_parts", /* several items along the samples, joined; the bias's sum too */
+     "x = input(shape=[9,1,22,22])\na = conv2d(x, filters=3, kernel=1)\ny = batchnorm(a)\noutput y "
+     "= y\n",
+     0},
     {"batchnorm_infer", "x = input(shape=[2,5,3,7])\ny = batchnorm(x)\noutput y = y\n", 1},
     {"dropout", "x = input(shape=[3,23])\ny = dropout(x, rate=0.3)\noutput y = y\n", 0},
     {"dropout_image", "x = input(shape=[2,3,5,5])\ny = dropout(x)\noutput y = y\n", 0},

@@ -206,6 +206,12 @@ static const op_case op_cases[] = {
      4,
      {D1(640), D1(10), D2(3, 4), D1(1)},
      {KL_F32, KL_U8, KL_F32, KL_F32}},
+    {"grad_norm_parts",
+     &kl__op_grad_norm,
+     &(kl__grad_norm){1.5f},
+     4,
+     {D1(65600), D1(1025), D2(3, 4), D1(1)},
+     {KL_F32, KL_U8, KL_F32, KL_F32}},
 };
 
 static kl_graph *from_op(const void *what)
@@ -360,8 +366,9 @@ static void run_reorders(int only)
                               {KL__NCHWC, v, {0}},
                               {KL__NCHWC, v, {1, 2, 0, 3}},
                               {KL__NCHWC, 1, {2, 1, 1, 0}},
-                              {KL__OIHWC, v, {0}}};
-    static const int64_t shapes[][4] = {{1, 9, 3, 5}, {2, 3, 1, 1}};
+                              {KL__OIHWC, v, {0}},
+                              {KL__OIHWCT, v, {0}}};
+    static const int64_t shapes[][4] = {{1, 9, 3, 5}, {2, 3, 1, 1}, {4, 9, 3, 1}};
     for (size_t s = 0; s < COUNT(shapes); s++)
         for (size_t to = 0; to < COUNT(all); to++)
             run_forms(from_reorder, &(reorder_case){all[only], all[to],

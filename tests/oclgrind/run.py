@@ -20,7 +20,8 @@ LONG = ('step', 'dense_long')  # begin first
 WIDTHS = {
     '4': None,
     '8': ['conv_same', 'conv_stride', 'conv_first', 'conv_groups', 'matmul', 'matmul_tatb', 'dense',
-          'maxpool', 'avgpool', 'maxpool_c', 'avgpool_c', 'conv_lanes', 'conv_depthwise_stride', 'batchnorm', 'batchnorm_cols',
+          'maxpool', 'avgpool', 'maxpool_c', 'avgpool_c', 'conv_lanes', 'conv_depthwise_stride',
+          'batchnorm', 'batchnorm_cols', 'batchnorm_blocked',
           'softmax_cols', 'xent', 'dropout', 'sum_mixed', 'reorder0', 'reorder1', 'unary', 'adam'],
 }
 
@@ -46,13 +47,13 @@ PLANTED = {
 
 
 # Kernels are built without optimization: what LLVM makes of x / n beside x % n (`freeze`) is
-# unknown to that check.
+# unknown to that check. Prefetches are unknown to the interpreter.
 def env(log, width, uninitialised=True):
     ours = ('KILN_', 'OCLGRIND_', 'OCL_ICD', 'OPENCL_')
     e = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     e.update(OCL_ICD_VENDORS=ICD, KILN_VECTOR=width, OCLGRIND_LOG=log, OCLGRIND_DATA_RACES='1',
              OCLGRIND_CHECK_API='1', OCLGRIND_MAX_ERRORS='20', OCLGRIND_LOCAL_MEM_SIZE='2097152',
-             OCLGRIND_BUILD_OPTIONS='-cl-opt-disable', OCLGRIND_NUM_THREADS='1')
+             OCLGRIND_BUILD_OPTIONS='-cl-opt-disable -DKL_PREFETCH=0', OCLGRIND_NUM_THREADS='1')
     if uninitialised:
         e['OCLGRIND_UNINITIALIZED'] = '1'
     return e

@@ -14,7 +14,8 @@
 #include <cmocka.h>
 
 /* Tiles cut at the edge, maps smaller than a tile, no padding and padding wider than the kernel,
- * tails in channels, several groups of tiles, groups. */
+ * tails in channels, several groups of tiles, groups; with many channels and few tiles the weights
+ * are transformed on the fly. */
 static const conv_case wino_cases[] = {
     {"whole tiles", 2, 32, 8, 8, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 8, 8},
     {"cut tiles, channel tails", 2, 17, 6, 9, 33, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 6, 9},
@@ -26,6 +27,9 @@ static const conv_case wino_cases[] = {
     {"two groups", 2, 32, 5, 5, 64, 3, 3, 1, 1, 1, 1, 2, 1, 1, 1, 1, 5, 5},
     {"many tiles", 5, 16, 14, 14, 48, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 14, 14},
     {"many channels", 2, 96, 7, 7, 160, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 7, 7},
+    {"many channels, tails", 1, 100, 5, 6, 150, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 6},
+    {"many channels in groups", 1, 192, 5, 5, 192, 3, 3, 1, 1, 1, 1, 2, 1, 1, 1, 1, 5, 5},
+    {"5x5, many channels", 1, 96, 5, 3, 160, 5, 5, 1, 1, 1, 1, 1, 2, 2, 2, 2, 5, 3},
     {"5x5", 2, 17, 6, 5, 20, 5, 5, 1, 1, 1, 1, 1, 2, 2, 2, 2, 6, 5},
     {"5x5 without padding", 1, 32, 9, 8, 32, 5, 5, 1, 1, 1, 1, 1, 0, 0, 0, 0, 5, 4},
     {"5x5 in groups", 1, 32, 7, 6, 32, 5, 5, 1, 1, 1, 1, 2, 2, 2, 2, 2, 7, 6},

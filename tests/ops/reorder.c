@@ -25,6 +25,8 @@ static int64_t place_of(const kl__desc *d, int64_t a, int64_t b, int64_t h, int6
                 w + halo[1]) *
                    c +
                b % c;
+    if (d->layout.kind == KL__OIHWCT)
+        return ((((a / c * blocks + b / c) * s[2] + h) * s[3] + w) * c + a % c) * c + b % c;
     return ((((a / c * blocks + b / c) * s[2] + h) * s[3] + w) * c + b % c) * c + a % c;
 }
 
@@ -98,8 +100,8 @@ static void check(kl_ctx *ctx, kl_shape shape, const kl__layout *from, const kl_
 static void every_layout_to_every_other(void **state)
 {
     static const char *const widths[] = {NULL, "8", "4"};
-    static const int64_t shapes[][4] = {
-        {2, 17, 5, 7}, {1, 3, 1, 1}, {3, 32, 4, 8}, {2, 1, 6, 33}, {1, 31, 2, 3}};
+    static const int64_t shapes[][4] = {{2, 17, 5, 7}, {1, 3, 1, 1},  {3, 32, 4, 8},
+                                        {2, 1, 6, 33}, {1, 31, 2, 3}, {33, 16, 3, 3}};
     (void)state;
     for (int i = 0; i < 3; i++) {
         if (widths[i])
@@ -108,14 +110,12 @@ static void every_layout_to_every_other(void **state)
         unsetenv("KILN_VECTOR");
         assert_non_null(ctx);
         int v = kl__ctx_caps(ctx)->vector;
-        const kl__layout all[] = {{KL__PLAIN, 0, {0}},
-                                  {KL__NCHWC, v, {0}},
-                                  {KL__NCHWC, v, {1, 2, 0, 3}},
-                                  {KL__NCHWC, 1, {2, 1, 1, 0}},
-                                  {KL__OIHWC, v, {0}}};
+        const kl__layout all[] = {{KL__PLAIN, 0, {0}},          {KL__NCHWC, v, {0}},
+                                  {KL__NCHWC, v, {1, 2, 0, 3}}, {KL__NCHWC, 1, {2, 1, 1, 0}},
+                                  {KL__OIHWC, v, {0}},          {KL__OIHWCT, v, {0}}};
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-            for (size_t from = 0; from < 5; from++)
-                for (size_t to = 0; to < 5; to++)
+            for (size_t from = 0; from < 6; from++)
+                for (size_t to = 0; to < 6; to++)
                     for (int ref = 0; ref < 2; ref++)
                         check(ctx,
                               kl__shape4(shapes[s][0], shapes[s][1], shapes[s][2], shapes[s][3]),

@@ -231,7 +231,7 @@ static void inference_is_profiled(void **state)
     kl_model *m = net_model(true, 3);
     kl_profile p;
     kl_cost c;
-    ok(kl_model_profile(m, ctx, N, false, NULL, 3, &p));
+    ok(kl_model_profile(m, ctx, N, false, NULL, 3, true, &p));
     check_rows(&p);
     assert_int_equal(total_macs(&p), N * model_macs(m));
     ok(kl_model_cost(m, ctx, N, false, &c));
@@ -254,7 +254,7 @@ static void training_is_profiled(void **state)
     float *before = net_params(m, &n);
     kl_profile p;
     kl_cost infer, train;
-    ok(kl_model_profile(m, ctx, N, true, "loss", 2, &p));
+    ok(kl_model_profile(m, ctx, N, true, "loss", 2, true, &p));
     check_rows(&p);
     int64_t forward = N * model_macs(m), first = (int64_t)N * NET_HW * NET_HW * 5 * NET_C * 9;
     assert_int_equal(total_macs(&p),
@@ -282,10 +282,10 @@ static void profiles_are_refused(void **state)
     kl_model *m = net_model(false, 3);
     kl_profile p;
     kl_cost c;
-    assert_int_equal(kl_model_profile(m, ctx, 0, false, NULL, 1, &p), KL_E_ARG);
-    assert_int_equal(kl_model_profile(m, ctx, 1, false, NULL, -1, &p), KL_E_ARG);
-    assert_int_equal(kl_model_profile(m, NULL, 1, false, NULL, 1, &p), KL_E_ARG);
-    assert_int_equal(kl_model_profile(m, ctx, 1, true, "no such", 1, &p), KL_E_ARG);
+    assert_int_equal(kl_model_profile(m, ctx, 0, false, NULL, 1, true, &p), KL_E_ARG);
+    assert_int_equal(kl_model_profile(m, ctx, 1, false, NULL, -1, true, &p), KL_E_ARG);
+    assert_int_equal(kl_model_profile(m, NULL, 1, false, NULL, 1, true, &p), KL_E_ARG);
+    assert_int_equal(kl_model_profile(m, ctx, 1, true, "no such", 1, true, &p), KL_E_ARG);
     assert_non_null(strstr(kl_last_error(), "no such"));
     assert_null(p.rows);
     assert_int_equal(kl_model_cost(m, ctx, 0, true, &c), KL_E_ARG);

@@ -437,7 +437,7 @@ static float *train(kl_ctx *ctx, bool tune, size_t *n)
         if (t)
             ok(kl_tuner_next(t, NULL));
     }
-    assert_true(!tune || kl_tuner_left(t) < before);
+    assert_true(before == 0 || kl_tuner_left(t) < before); /* all may be known by then */
     ok(kl_ctx_finish(ctx));
     float *p = net_params(m, n);
     kl_tuner_destroy(t);
