@@ -1,7 +1,7 @@
 /* C = op(A) op(B) (+ bias) for devices with wide vectors: one work-item per mt x nt block of C and
  * share of K. It packs kc of K at a time into panels in local memory (the core's L2): A
  * [mt/MR][k][MR], B [nt/NR][k][NR], transposing where the source asks for it, and then runs MR x NR
- * register tiles with a B panel in L1. Bound by FMA issue: 16 FMAs to 10 loads at W 16; packing is
+ * register tiles with an A panel in L1. Bound by FMA issue: 16 FMAs to 10 loads at W 16; packing is
  * about 5 % of it at 256 x 256. */
 #include "matmul_vector.cl"
 
@@ -34,9 +34,10 @@ void pack_rows(__local float *to, int step, __global const float *from, int ld, 
         const V p0 = zip_lo(a0, c0), p1 = zip_hi(a0, c0), p2 = zip_lo(a1, c1), p3 = zip_hi(a1, c1);
         const V q0 = zip_lo(b0, d0), q1 = zip_hi(b0, d0), q2 = zip_lo(b1, d1), q3 = zip_hi(b1, d1);
         PUT2(0, zip_lo(p0, q0))
-        PUT2(1, zip_hi(p0, q0)) PUT2(2, zip_lo(p1, q1)) PUT2(3, zip_hi(p1, q1))
-            PUT2(4, zip_lo(p2, q2)) PUT2(5, zip_hi(p2, q2)) PUT2(6, zip_lo(p3, q3))
-                PUT2(7, zip_hi(p3, q3))
+        PUT2(1, zip_hi(p0, q0))
+        PUT2(2, zip_lo(p1, q1))
+        PUT2(3, zip_hi(p1, q1)) PUT2(4, zip_lo(p2, q2)) PUT2(5, zip_hi(p2, q2))
+            PUT2(6, zip_lo(p3, q3)) PUT2(7, zip_hi(p3, q3))
 #else
         const V p0 = zip_lo(r0, r2), p1 = zip_hi(r0, r2), q0 = zip_lo(r1, r3), q1 = zip_hi(r1, r3);
         const V t0 = zip_lo(p0, q0), t1 = zip_hi(p0, q0), t2 = zip_lo(p1, q1), t3 = zip_hi(p1, q1);
@@ -60,24 +61,53 @@ void pack_rows(__local float *to, int step, __global const float *from, int ld, 
 }
 
 /* to[panel c / wide][k][c % wide] = from[k * ld + c] for n of k and `cols` columns; what is past
- * the last is zero. */
+ * the last is zero. A few panels at a time: the same row of many would share one set of L1. */
 void pack_cols(__local float *to, int wide, __global const float *from, int ld, int cols, int n)
 {
-    for (int k = 0; k < n; k++) {
-        __global const float *f = from + k * ld;
-        __local float *t = to + k * wide;
-        int c = 0;
-        if (wide == NR)
-            for (; c + NR <= cols; c += NR, t += n * NR) {
-                VSTORE(VLOAD(f + c), t);
-                VSTORE(VLOAD(f + c + W), t + W);
+#define COPY_B(i)                                                                                  \
+    VSTORE(VLOAD(f + (i)*NR), t + (i)*step);                                                       \
+    VSTORE(VLOAD(f + (i)*NR + W), t + (i)*step + W);
+#define COPY_A(i) CAT(vstore, MR)(CAT(vload, MR)(0, f + (i)*MR), 0, t + (i)*step);
+    const int step = n * wide, many = wide == NR ? 4 * NR : 8 * MR;
+    int c = 0;
+    while (c < cols) {
+        const int left = cols - c, take = left >= many ? many : min(left, wide);
+        __global const float *f = from + c;
+        __local float *t = to + c * n;
+        for (int k = 0; k < n; k++, f += ld, t += wide) {
+            if (take < wide)
+                for (int i = 0; i < wide; i++)
+                    t[i] = i < take ? f[i] : 0;
+            else if (wide == NR) {
+                COPY_B(0)
+                if (take == many) {
+                    COPY_B(1) COPY_B(2) COPY_B(3)
+                }
+            } else {
+                COPY_A(0)
+                if (take == many) {
+                    COPY_A(1) COPY_A(2) COPY_A(3) COPY_A(4) COPY_A(5) COPY_A(6) COPY_A(7)
+                }
             }
-        else
-            for (; c + MR <= cols; c += MR, t += n * MR)
-                CAT(vstore, MR)(CAT(vload, MR)(0, f + c), 0, t);
-        if (c < cols)
-            for (int i = 0; i < wide; i++)
-                t[i] = c + i < cols ? f[c + i] : 0;
+        }
+        c += take;
+    }
+}
+
+/* Panels of `wide` from `count` rows (by_rows, each contiguous along k) or columns. */
+void pack(__local float *to, int wide, __global const float *from, int ld, int by_rows, int count,
+          int n)
+{
+    if (!by_rows) {
+        pack_cols(to, wide, from, ld, count, n);
+        return;
+    }
+    /* whole vectors of B: the lanes behind the last column are read, never stored */
+    const int end = wide == NR ? (count + W - 1) / W * W : count;
+    for (int i = 0; i < end; i += MR) {
+        const int at = min(i, count - 1);
+        pack_rows(to + i / wide * wide * n + i % wide, wide, from + (ulong)at * (ulong)ld, ld,
+                  count - at, n);
     }
 }
 
@@ -127,6 +157,22 @@ void tile_thin(__local const float *a, __local const float *b, int n, __global f
     ROWS(STORE1)
 }
 
+/* rows x cols of C from their panels. Along rows first: a panel of A stays in L1, those of B come
+ * from L2 in order, and so do the lines of C. */
+void block(__local const float *a, __local const float *b, int n, __global float *c, int ldc,
+           int rows, int cols, int add, __global const float *bias)
+{
+    for (int i = 0; i < rows; i += MR)
+        for (int j = 0; j < cols; j += NR) {
+            __global float *to = c + (ulong)i * (ulong)ldc + (ulong)j;
+            __global const float *bj = bias ? bias + j : bias;
+            if (cols - j > W)
+                tile_wide(a + i * n, b + j * n, n, to, ldc, rows - i, cols - j, add, bj);
+            else
+                tile_thin(a + i * n, b + j * n, n, to, ldc, rows - i, cols - j, add, bj);
+        }
+}
+
 /* A is [M,K] with row step lda, or [K,M] with ta; B [K,N], or [N,K] with tb; C [M,N]. Items (n
  * block, m block, batch x splits + split). With splits > 1 C is scratch [splits][batch][M,N] and
  * matmul_sum_solo adds up. Local memory: a_pack mt x kc floats, b_pack nt x kc; mt a multiple of
@@ -149,32 +195,14 @@ matmul_solo(__global const float *a, ulong a_at, __global const float *b, ulong 
         (ulong)m0 * (ulong)N + (ulong)n0;
     for (int k0 = k_first; k0 < k_last; k0 += kc) {
         const int n = min(kc, k_last - k0);
-        if (ta)
-            pack_cols(a_pack, MR, a + (ulong)k0 * (ulong)lda + (ulong)m0, lda, rows, n);
-        else
-            for (int i = 0; i < rows; i += MR)
-                pack_rows(a_pack + i * n, MR, a + (ulong)(m0 + i) * (ulong)lda + (ulong)k0, lda,
-                          rows - i, n);
-        if (!tb)
-            pack_cols(b_pack, NR, b + (ulong)k0 * (ulong)ldb + (ulong)n0, ldb, cols, n);
-        else
-            /* whole vectors: the lanes behind the last column are read, never stored */
-            for (int j = 0; j < (cols + W - 1) / W * W; j += MR) {
-                const int at = min(j, cols - 1);
-                pack_rows(b_pack + j / NR * NR * n + j % NR, NR,
-                          b + (ulong)(n0 + at) * (ulong)ldb + (ulong)k0, ldb, cols - at, n);
-            }
-        for (int j = 0; j < cols; j += NR) {
-            __global const float *bj = has_bias && splits == 1 ? bias + bias_at + n0 + j : 0;
-            __local const float *bp = b_pack + j * n;
-            for (int i = 0; i < rows; i += MR) {
-                __global float *to = c + (ulong)i * (ulong)N + (ulong)j;
-                if (cols - j > W)
-                    tile_wide(a_pack + i * n, bp, n, to, N, rows - i, cols - j, k0 > k_first, bj);
-                else
-                    tile_thin(a_pack + i * n, bp, n, to, N, rows - i, cols - j, k0 > k_first, bj);
-            }
-        }
+        pack(a_pack, MR,
+             ta ? a + (ulong)k0 * (ulong)lda + (ulong)m0 : a + (ulong)m0 * (ulong)lda + (ulong)k0,
+             lda, !ta, rows, n);
+        pack(b_pack, NR,
+             tb ? b + (ulong)n0 * (ulong)ldb + (ulong)k0 : b + (ulong)k0 * (ulong)ldb + (ulong)n0,
+             ldb, tb, cols, n);
+        block(a_pack, b_pack, n, c, N, rows, cols, k0 > k_first,
+              has_bias && splits == 1 ? bias + bias_at + n0 : 0);
     }
     if (splits == 1) {
         FINISH(c, N, m0, n0, rows, cols)

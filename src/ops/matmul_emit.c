@@ -85,10 +85,9 @@ static void cut_packed(const kl__product *p, const kl__caps *caps, int config, c
     int mr = caps->vector == 16 ? 8 : 4, nr = 2 * caps->vector, items;
     size_t room =
         caps->local_bytes < caps->l2_bytes / 2 ? (size_t)caps->local_bytes : caps->l2_bytes / 2;
-    /* a panel of B stays in L1 */
-    c->kc = (int)(caps->l1_bytes * 2 / 3 / sizeof(float)) / nr / 16 * 16;
-    c->kc = config & OTHER_KC ? c->kc / 2 : c->kc;
-    c->kc = c->kc < 32 ? 32 : c->kc > 512 ? 512 : c->kc;
+    /* a panel of A stays in L1, and C is read and written once per kc */
+    c->kc = (int)(caps->l1_bytes / 2 / sizeof(float)) / mr / 16 * 16;
+    c->kc = at_most(c->kc < 32 ? 32 : c->kc, config & OTHER_KC ? 384 : 256);
     split_k(c, p->k,
             p->k < 512 ? 1 : at_most(8 / (ceil_div(p->m, 64) * ceil_div(p->n, 64)), p->k / 256),
             c->kc);
