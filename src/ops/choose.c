@@ -239,7 +239,8 @@ static bool named(const kl__variant *v, const char *name, size_t n)
 static bool take(kl__apply *a, const kl__caps *caps, const char *name, size_t n, int config)
 {
     for (const kl__variant *v = kl__op_variants(a->op); v && v->name; v++)
-        if ((name ? named(v, name, n) : pays(a, caps, v)) && fits(a, caps, v, config)) {
+        if ((!name || named(v, name, n)) && fits(a, caps, v, config) &&
+            (name || pays(a, caps, v))) {
             a->variant = v;
             a->config = config;
             return true;

@@ -188,7 +188,8 @@ bool kl__conv_wino_pays(const kl__apply *a, const kl__caps *caps)
         cost += kl__wino_weights_cost(&c, caps, TILE_COST, 2 * WEIGHT_COST);
     } else {
         blocking b;
-        blocking_of(&c, caps, a->config, &b);
+        if (!blocking_of(&c, caps, a->config, &b))
+            return false;
         cost += cost_of(&b, &c, caps);
     }
     return cost + cost / 16 < direct;
