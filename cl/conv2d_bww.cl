@@ -4,8 +4,10 @@
  * channels over a part of the images and goes through them in strips: KB blocks of a strip of dy
  * stay in L1 for all of x's blocks, x's strip and the sums in L2. Sums live in scratch, one set per
  * part, and conv2d_bww_sum adds the parts in order. */
+#ifndef VN
+#define VN 4 /* lanes of a vector, channels of a block */
+#endif
 #include "vec.cl"
-
 #include "vec_transpose.cl"
 
 #ifndef XB

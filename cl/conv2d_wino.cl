@@ -79,6 +79,23 @@ static void wino_put_tiles(global const T *x, int XC, int XH, int XW, int rx, in
     }
 }
 
+#if FLY
+/* Weights of KB blocks of outputs from k on and nc of channels from c on; `first` is the group's
+ * first block among those that are counted over all groups. Blocks of outputs lie cc blocks apart.
+ */
+static void wino_put_square(global const T *w, int WO, int WI, int turned, int first, int k, int c,
+                            int nc, int cc, local T *us, int plane)
+{
+    for (int i = 0; i < KB * nc; i++) {
+        local T *to = us + (i / nc * cc + i % nc) * VN * VN;
+        if (turned)
+            wino_put_turned(w, WO, WI, first + c + i % nc, k + i / nc, to, plane);
+        else
+            wino_put_weights(w, WO, WI, first + k + i / nc, c + i % nc, to, plane);
+    }
+}
+#endif
+
 /* x [N, XC blocks, XH, XW, VN] stored cells, output (0, 0) reads from (rx, cx) on; y [N, YC blocks,
  * YH, YW, VN], output (0, 0) at (top, left). A group has CB blocks of channels, KG of outputs. TH x
  * TW tiles per image. Global: groups of nt tiles, parts of ks output blocks of a group, groups.
@@ -115,14 +132,8 @@ kernel void conv2d_wino(global const T *x, ulong x0, WEIGHT_PARAMS, global const
             wino_put_tiles(x + (ulong)c0 * XH * XW * VN, XC, XH, XW, rx, cx, nc, n0, ty0, tx0, TH,
                            TW, live, even, vs, nt * VN, vplane);
             for (int k = 0; k < nk; k += KB) {
-                for (int i = 0; i < KB * nc; i++) {
-                    int kb = k0 + k + i / nc, c = c0 + i % nc;
-                    local T *to = us + (i / nc * cc + i % nc) * VN * VN;
-                    if (turned)
-                        wino_put_turned(w + w0, WO, WI, group * CB + c, kb, to, uplane);
-                    else
-                        wino_put_weights(w + w0, WO, WI, group * KG + kb, c, to, uplane);
-                }
+                wino_put_square(w + w0, WO, WI, turned, group * (turned ? CB : KG), k0 + k, c0, nc,
+                                cc, us, uplane);
                 for (int xi = 0; xi < 36; xi++)
                     for (int t = 0; t < even; t += PX)
                         wino_products(vs + xi * vplane + t * VN, nt * VN, us + xi * uplane,

@@ -1,75 +1,72 @@
-/* C = op(A) op(B) (+ bias) for devices that run work-groups in step: a group makes a TS x TS tile
- * of C from TS x 16 slices of A and B in local memory, each item 4 x 4 elements that lie TS / 4
- * apart, so that loads of local memory and stores to C are contiguous across items. Bound by local
- * memory: 8 loads for 16 FMAs. */
-#include "common.cl"
+/* C = op(A) op(B) (+ bias) for devices that run work-groups in step: the tiles of tile_coop.cl.
+ * Bound: FMA throughput. Fetches go along whichever axis is contiguous. */
+#include "tile_coop.cl"
 
-#ifndef TS /* tile of C: 64 with 256 items, 32 with 64 */
-#define TS 64
-#endif
-#define SIDE (TS / 4)
-#define ITEMS (SIDE * SIDE)
-#define KS 16
-
-/* to[k][i] = x[i * ld + k], or x[k * ld + i] where the source lies across; zero outside.
- * Neighbouring items read neighbouring addresses. */
-void slice(__local float to[KS][TS + 1], __global const float *x, int ld, int across, int rows,
-           int n, int item)
+/* What an item fetches of the `side` rows of op(x) from i0 on, of `rows` in all, and of the BK
+ * columns from k on, up to k_last. across: x is [k][i]. */
+static inline __attribute__((always_inline, unused)) void
+fetch(float *v, int each, int side, __global const float *x, int ld, int across, int i0, int rows,
+      int k, int k_last, int item)
 {
-    for (int e = item; e < TS * KS; e += ITEMS) {
-        const int i = across ? e % TS : e / KS, k = across ? e / TS : e % KS;
-        to[k][i] = i < rows && k < n ? (across ? x[k * ld + i] : x[i * ld + k]) : 0;
+    const int i = i0 + (across ? item % side : item / BK);
+    const int at = k + (across ? item / side : item % BK);
+    const int di = across ? 0 : ITEMS / BK, dk = across ? ITEMS / side : 0;
+#pragma unroll
+    for (int s = 0; s < each; s++) {
+        const int r = i + s * di, c = at + s * dk;
+        v[s] = r < rows && c < k_last ? (across ? x[c * ld + r] : x[r * ld + c]) : 0;
     }
 }
 
-/* Groups (n tile, m tile, batch x splits + split); with splits > 1 C is scratch
+static inline __attribute__((always_inline, unused)) void
+put(__local float4 *to, const float *v, int each, int side, int row, int across, int item)
+{
+    __local float *p = (__local float *)to;
+    if (!across) {
+        tile_put(to, v, each, row, item);
+        return;
+    }
+#pragma unroll
+    for (int s = 0; s < each; s++)
+        p[(item / side + s * (ITEMS / side)) * (row * 4) + item % side] = v[s];
+}
+
+/* Groups (tiles of N x tiles of M, batch, split); with splits > 1 C is scratch
  * [splits][batch][M,N]. */
-__kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 matmul_coop(__global const float *a, ulong a_at, __global const float *b, ulong b_at,
             __global const float *bias, ulong bias_at, __global float *c, ulong c_at, int M, int N,
             int K, int ta, int tb, int has_bias, int splits, int k_per)
 {
-    __local float as[KS][TS + 1], bs[KS][TS + 1];
-    const int x = (int)get_local_id(0), y = (int)get_local_id(1), item = y * SIDE + x;
-    const int m0 = (int)get_group_id(1) * TS, n0 = (int)get_group_id(0) * TS;
-    const int batch = (int)get_group_id(2) / splits, split = (int)get_group_id(2) % splits;
-    const int k_last = min(K, (split + 1) * k_per), lda = ta ? M : K, ldb = tb ? K : N;
+    TILE_LOCALS;
+    const int item = (int)get_local_id(0), tx = item % TX, ty = item / TX;
+    const int m_tiles = (M + BM - 1) / BM, batch = (int)get_group_id(1);
+    const int m0 = (int)get_group_id(0) % m_tiles * BM, n0 = (int)get_group_id(0) / m_tiles * BN;
+    const int split = (int)get_group_id(2), k_first = split * k_per;
+    const int k_last = min(K, k_first + k_per), lda = ta ? M : K, ldb = tb ? K : N;
+    float acc[TM][TN], av[A_EACH], bv[B_EACH];
     a += a_at + (ulong)batch * (ulong)M * (ulong)K;
     b += b_at + (ulong)batch * (ulong)K * (ulong)N;
-    c += c_at +
-         ((ulong)split * (get_num_groups(2) / (ulong)splits) + (ulong)batch) * (ulong)M * (ulong)N;
-    float acc[4][4];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            acc[i][j] = 0;
-    for (int k0 = split * k_per; k0 < k_last; k0 += KS) {
-        const int n = min(KS, k_last - k0);
-        slice(as, a + (ta ? k0 * lda + m0 : m0 * lda + k0), lda, ta, M - m0, n, item);
-        slice(bs, b + (tb ? n0 * ldb + k0 : k0 * ldb + n0), ldb, !tb, N - n0, n, item);
-        barrier(CLK_LOCAL_MEM_FENCE);
-#pragma unroll
-        for (int k = 0; k < KS; k++) {
-            float av[4], bv[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                av[i] = as[k][y + i * SIDE];
-                bv[i] = bs[k][x + i * SIDE];
-            }
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-#pragma unroll
-                for (int j = 0; j < 4; j++)
-                    acc[i][j] = fma(av[i], bv[j], acc[i][j]);
+    c += c_at + ((ulong)split * get_num_groups(1) + (ulong)batch) * (ulong)M * (ulong)N;
+    tile_clear(acc);
+    for (int k = k_first, buf = 0; k < k_last + BK; k += BK, buf ^= 1) {
+        if (k < k_last) { /* fetched before the sums of the step before, which hide the wait */
+            fetch(av, A_EACH, BM, a, lda, ta, m0, M, k, k_last, item);
+            fetch(bv, B_EACH, BN, b, ldb, !tb, n0, N, k, k_last, item);
+        }
+        if (k > k_first)
+            tile_add(as[buf ^ 1], bs[buf ^ 1], acc, tx, ty);
+        if (k < k_last) {
+            put(as[buf], av, A_EACH, BM, A_ROW, ta, item);
+            put(bs[buf], bv, B_EACH, BN, B_ROW, !tb, item);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 #pragma unroll
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < TM; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            const int row = m0 + y + i * SIDE, col = n0 + x + j * SIDE;
+        for (int j = 0; j < TN; j++) {
+            const int row = m0 + TILE_AT(i, ty, TY), col = n0 + TILE_AT(j, tx, TX);
             if (row < M && col < N)
                 c[(ulong)row * (ulong)N + (ulong)col] =
                     has_bias && splits == 1 ? acc[i][j] + bias[bias_at + (ulong)col] : acc[i][j];

@@ -126,8 +126,8 @@ void *must_grow(void *p, size_t n, size_t size);
 char *must_copy(const char *s);
 char *must_print(const char *fmt, ...) KL_PRINTF(1, 2);
 
-/** Opens the device that --device names, as --exact asks, with kernels' compilation shown. NULL after a message:
- * *code. */
+/** Opens the device that --device names, as --exact asks, with kernels' compilation shown. NULL
+ * after a message: *code. */
 kl_ctx *open_device(const args *a, uint32_t flags, int *code);
 /** The same for a choice that stands elsewhere; NULL: auto. */
 kl_ctx *open_device_named(const char *device, uint32_t flags, int *code);

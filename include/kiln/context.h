@@ -33,8 +33,8 @@ enum {
     KL_CTX_DEBUG_BUFFERS = 2, /* a buffer per tensor, NaN poison, guard bands checked (slower) */
     KL_CTX_PROFILE = 4,       /* queues with profiling: per-op times for `kiln bench` */
     KL_CTX_BARE_BUFFERS = 8,  /* a buffer per tensor of just its size, for memory checkers */
-    /* sums of products in their plain order of factors only: no Winograd convolution, whose rounding
-     * errors are a few times larger (f32 either way; slower) */
+    /* sums of products in their plain order of factors only: no Winograd convolution, whose
+     * rounding errors are a few times larger (f32 either way; slower) */
     KL_CTX_EXACT = 16,
     /* kernels by rule alone: what was measured on this device is not looked at, nothing measured */
     KL_CTX_NO_TUNE = 32
@@ -43,7 +43,8 @@ enum {
 typedef struct kl_ctx kl_ctx;
 
 /** Zero means default. KILN_DEVICE, KILN_CACHE_DIR, KILN_CL_DIR, KILN_SYNC=1, KILN_DEBUG_BUFFERS=1,
- * KILN_EXACT=1 and KILN_TUNE=0 (KL_CTX_NO_TUNE) in the environment stand in for fields left zero. */
+ * KILN_EXACT=1 and KILN_TUNE=0 (KL_CTX_NO_TUNE) in the environment stand in for fields left zero.
+ */
 typedef struct kl_ctx_opts {
     const char *device;     /* "auto", "gpu", "cpu", "P:D", or part of a name; NULL: auto */
     const char *cache_dir;  /* compiled kernels; NULL: the user's cache directory; "": none */

@@ -208,6 +208,7 @@ static void derive(kl__caps *c, int width)
     c->vector = !c->solo ? 1 : width >= 16 ? 16 : width >= 8 ? 8 : 4;
     c->l1_bytes = 32 * 1024;
     c->l2_bytes = 256 * 1024;
+    c->item_floats = c->cpu ? 128 : 64; /* a guess that every GPU meets; quirks.c knows more */
     if (c->cpu)
         host_caches(c);
     snprintf(c->std_option, sizeof c->std_option, "-cl-std=CL1.2");
@@ -248,9 +249,9 @@ kl_status kl__caps_override(kl__caps *c)
     if (!s || !*s)
         return KL_OK;
     int64_t v;
-    if (!kl__parse_i64(s, &v) || (v != 4 && v != 8 && v != 16))
-        return kl__fail(KL_E_ARG, "KILN_VECTOR is \"%.40s\": it can be 16, 8 or 4", s);
-    c->solo = true;
+    if (!kl__parse_i64(s, &v) || (v != 1 && v != 4 && v != 8 && v != 16))
+        return kl__fail(KL_E_ARG, "KILN_VECTOR is \"%.40s\": it can be 16, 8, 4 or 1", s);
+    c->solo = v > 1;
     c->vector = (int)v;
     return KL_OK;
 }

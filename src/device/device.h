@@ -14,13 +14,16 @@ typedef struct kl__caps {
     bool cpu;                /* the CPU bit of the device's type */
     /* cpu and native float width >= 4: one work-item per group, explicit vectors */
     bool solo;
-    /* floats per SOLO vector: 4, 8, 16 (KILN_VECTOR overrides) ; 1 where !solo */
+    /* floats per SOLO vector: 4, 8, 16; 1 where !solo (KILN_VECTOR overrides: 1 makes it !solo) */
     int vector;
     int cl_version;          /* 120, 200, 300: highest -cl-std that the device's compiler takes */
     size_t max_group, max_item[3];
     uint64_t max_alloc, global_bytes, local_bytes, cache_bytes, constant_bytes;
     /* of one core, where the host can tell (CPU devices), else guesses 32 KB / 256 KB */
     size_t l1_bytes, l2_bytes;
+    /* COOP: floats that an item keeps in registers where groups are still many enough to hide the
+     * wait for memory */
+    int item_floats;
     uint32_t align_bytes;    /* base alignment of buffers */
     int compute_units;
     /* host_memory: device and host share memory */

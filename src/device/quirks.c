@@ -11,6 +11,10 @@ enum quirk {
     SOFTWARE = 4,  /* a rasteriser on the CPU: correct, slow */
     BAD_GROUPS = 16, /* says 32 of every kernel, whatever it takes */
     LAST = 8,      /* known to miscompile: only when named */
+    /* 255 or 256 registers an item: 64 sums, their factors and what is under way, and still two
+     * groups of 256 on a unit of 64 K registers */
+    WIDE = 32,
+    NARROW = 64, /* so few that 16 sums are as many as can be kept */
 };
 
 static const struct {
@@ -19,7 +23,11 @@ static const struct {
 } table[] = {
     /* Cache under ~/.cache/pocl; asking it for binaries compiles every kernel for guessed sizes. */
     {"Portable Computing Language", NULL, CACHES},
-    {"NVIDIA CUDA", NULL, CACHES},
+    {"NVIDIA CUDA", NULL, CACHES | WIDE},
+    {"AMD Accelerated Parallel Processing", NULL, WIDE},
+    {"rusticl", "Radeon", WIDE},
+    {"ARM Platform", NULL, NARROW},
+    {"QUALCOMM Snapdragon", NULL, NARROW},
     {"Intel(R) OpenCL Graphics", NULL, CACHES},
     {"Intel(R) OpenCL HD Graphics", NULL, CACHES},
     {"rusticl", NULL, CACHES | BAD_GROUPS},
@@ -70,5 +78,7 @@ void kl__quirks_apply(kl__caps *c)
     c->groups_useless = (q & BAD_GROUPS) != 0;
     c->times_useless = (q & BAD_TIMES) != 0;
     c->gemm_library_slow = c->cpu; /* CLBlast's kernels want barriers: 3 to 20 % of a CPU's peak */
+    if (!c->cpu && q & (WIDE | NARROW))
+        c->item_floats = q & WIDE ? 128 : 32;
     c->info.score = score(c, q);
 }

@@ -3,7 +3,7 @@
 #include "ops/batchnorm.h"
 
 #include "ops/eltwise.h"
-#include "ops/norm_common.h"
+#include "ops/group_coop.h"
 
 enum {
     CHUNK = 1024, /* floats summed at once, of L1; plain storage */
@@ -262,6 +262,10 @@ static const kl__variant variants[] = {{.name = "solo",
                                         .wide_halo = true,
                                         .scratch_bytes = scratch_solo,
                                         .emit = emit_solo},
+                                       {.name = "coop",
+                                        .fits = kl__bn_coop_fits,
+                                        .scratch_bytes = kl__bn_coop_scratch,
+                                        .emit = kl__bn_coop_emit},
                                        {.name = "ref", .emit = emit_ref},
                                        {.name = NULL}};
 

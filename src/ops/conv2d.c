@@ -2,6 +2,7 @@
 #include "ops/conv2d.h"
 
 #include "base/mem.h"
+#include "ops/conv2d_coop.h"
 #include "ops/conv2d_depthwise.h"
 #include "ops/conv2d_group.h"
 
@@ -11,6 +12,7 @@ const kl__variant kl__conv_variants[] = {
     {.name = "wino",
      .fits = kl__conv_wino_fits,
      .pays = kl__conv_wino_pays,
+     .needs = "a CPU with vectors, kernels of 3x3 or 5x5, stride 1, no dilation, no --exact",
      .layouts = kl__conv_wino_layouts,
      .wide_halo = true,
      .epilogue = kl__conv_wino_epilogue,
@@ -42,6 +44,14 @@ const kl__variant kl__conv_variants[] = {
      .epilogue = kl__conv_dw_epilogue,
      .scratch_bytes = kl__conv_group_scratch,
      .emit = kl__conv_group_emit},
+    {.name = "coop",
+     .fits = kl__conv_coop_fits,
+     .needs = "a device that runs work-groups in step, f32, and sizes of 32 bits",
+     .layouts = kl__conv_coop_layouts,
+     .epilogue = kl__conv_coop_epilogue,
+     .configs = kl__conv_coop_configs,
+     .scratch_bytes = kl__conv_coop_scratch,
+     .emit = kl__conv_coop_emit},
     {.name = "ref", .emit = kl__conv_ref_emit},
     {.name = NULL},
 };

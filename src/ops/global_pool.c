@@ -1,5 +1,6 @@
 /* global_avgpool and global_maxpool: one number per plane, [N,C,H,W] -> [N,C,1,1], and their
  * gradients. */
+#include "ops/group_coop.h"
 #include "ops/pool2d.h"
 
 enum { ITEM_CELLS = 16384 }; /* cells of one SOLO work-item */
@@ -167,8 +168,15 @@ static const kl__attr bwd_attrs[] = {
         {.name = "ref", .emit = pass##_ref},                                                       \
         {.name = NULL},                                                                            \
     };
-VARIANTS(avg)
-VARIANTS(max)
+#define POOLS(pass)                                                                                \
+    static const kl__variant pass##_variants[] = {                                                 \
+        {.name = "solo", .fits = kl__pool_solo_fits, .emit = pass##_solo},                         \
+        {.name = "coop", .fits = kl__global_coop_fits, .emit = kl__global_coop_emit},              \
+        {.name = "ref", .emit = pass##_ref},                                                       \
+        {.name = NULL},                                                                            \
+    };
+POOLS(avg)
+POOLS(max)
 VARIANTS(avg_bwd)
 VARIANTS(max_bwd)
 

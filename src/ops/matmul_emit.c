@@ -3,6 +3,7 @@
  * change with the number of cores. */
 #include "ops/epilogue.h"
 #include "ops/matmul.h"
+#include "ops/tile_coop.h"
 
 static int ceil_div(int a, int b)
 {
@@ -222,12 +223,10 @@ static kl_status solo_emit(kl__emit *e, const kl__apply *a)
 }
 
 /* ---- coop ------------------------------------------------------------------------------------ */
-/* Tiles of 64 where there are enough of them to fill a GPU, else of 32; then K is split. */
-static void cut_coop(const kl__product *p, const kl__caps *caps, cut *c)
+/* K is split where there are too few tiles to fill a GPU. */
+static void cut_coop(const kl__product *p, cut *c)
 {
-    int64_t big = (int64_t)ceil_div(p->m, 64) * ceil_div(p->n, 64) * p->batch;
-    *c = (cut){.splits = 1};
-    c->mt = c->nt = big < 64 || caps->max_group < 256 ? 32 : 64;
+    *c = (cut){.splits = 1, .mt = 64, .nt = 64};
     int64_t tiles = (int64_t)ceil_div(p->m, c->mt) * ceil_div(p->n, c->nt) * p->batch;
     split_k(c, p->k,
             p->k < 512 || tiles >= 64 ? 1 : at_most((int)(64 / tiles), at_most(p->k / 128, 32)),
@@ -237,15 +236,22 @@ static void cut_coop(const kl__product *p, const kl__caps *caps, cut *c)
 static bool coop_fits(const kl__apply *a, const kl__caps *caps)
 {
     kl__product p = kl__product_of(a);
-    return a->out[0]->desc.dtype == KL_F32 && has_work(&p) && caps->max_group >= 64 &&
-           caps->local_bytes >= 16 * 1024;
+    return a->out[0]->desc.dtype == KL_F32 && has_work(&p) && kl__coop_tiles(caps) > 0 &&
+           p.batch <= 65535;
+}
+
+static int coop_configs(const kl__apply *a, const kl__caps *caps)
+{
+    (void)a;
+    return kl__coop_tiles(caps);
 }
 
 static size_t coop_scratch(const kl__apply *a, const kl__caps *caps)
 {
     kl__product p = kl__product_of(a);
     cut c;
-    cut_coop(&p, caps, &c);
+    (void)caps;
+    cut_coop(&p, &c);
     return cut_scratch(&p, &c);
 }
 
@@ -268,21 +274,17 @@ static kl_status coop_emit(kl__emit *e, const kl__apply *a)
     kl__product p = kl__product_of(a);
     kl__defs d = {0};
     cut c;
-    cut_coop(&p, e->caps, &c);
-    size_t side = (size_t)c.mt / 4;
-    kl__def_int(&d, "TS", c.mt);
+    cut_coop(&p, &c);
+    int64_t count = (int64_t)p.batch * c.splits;
+    kl__coop_tile t = kl__coop_tile_of(e->caps, p.m, p.n, count, a->config);
+    kl__coop_tile_defs(&d, &t);
     kl__launch l = kl__launch_of("matmul_coop.cl", "matmul_coop", &d);
     product_args(&l, a, &p, result_arg(a, &c));
     const int v[5] = {p.ta, p.tb, p.bias >= 0, c.splits, c.k_per};
     for (int i = 0; i < 5; i++)
         kl__launch_arg(&l, kl__arg_i32(v[i]));
-    l.dims = 3;
-    l.local[0] = l.local[1] = side;
-    l.local[2] = 1;
-    l.global[0] = (size_t)ceil_div(p.n, c.nt) * side;
-    l.global[1] = (size_t)ceil_div(p.m, c.mt) * side;
-    l.global[2] = (size_t)p.batch * (size_t)c.splits;
-    l.local_bytes = 2u * 16u * (size_t)(c.mt + 1) * sizeof(float);
+    kl__coop_tile_launch(&l, &t, (int64_t)ceil_div(p.m, t.bm) * ceil_div(p.n, t.bn), p.batch,
+                         c.splits);
     kl_status st = kl__emit_launch(e, a, &l);
     if (st == KL_OK && c.splits > 1)
         st = emit_sum(e, a, &p, &c, &d);
@@ -365,7 +367,7 @@ static kl_status ref_emit(kl__emit *e, const kl__apply *a)
     return st;
 }
 
-#define COOP_NEEDS "f32, groups of 64, 16 KiB of local memory"
+#define COOP_NEEDS "f32, groups of 64, 10 KiB of local memory"
 #define BLAS_NEEDS "f32, at most 4 products, a device where the library is no slower"
 const kl__variant kl__matmul_variants[] = {
     {.name = "blas",
@@ -383,6 +385,7 @@ const kl__variant kl__matmul_variants[] = {
     {.name = "coop",
      .fits = coop_fits,
      .needs = COOP_NEEDS,
+     .configs = coop_configs,
      .scratch_bytes = coop_scratch,
      .emit = coop_emit},
     {.name = "ref", .emit = ref_emit},

@@ -53,8 +53,8 @@ struct kl__variant {
     bool (*fits)(const kl__apply *a, const kl__caps *caps);
     /** What `fits` asks for, for people: "3x3, stride 1, 16 channels or more". NULL: not said. */
     const char *needs;
-    /** Of what fits: likely faster than the variants after it? Not asked where the variant is forced.
-     * NULL: yes. */
+    /** Of what fits: likely faster than the variants after it? Not asked where the variant is
+     * forced. NULL: yes. */
     bool (*pays)(const kl__apply *a, const kl__caps *caps);
     /** Storage of inputs and outputs that this variant wants. NULL: all plain. `in` is preset to
      * plain, `out` to plain with the halo that readers would like: a variant that writes NCHWc may

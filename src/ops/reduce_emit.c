@@ -221,6 +221,10 @@ const kl__variant kl__reduce_variants[] = {
      .scratch_bytes = kl__reduce_channels_scratch,
      .emit = kl__reduce_channels_emit},
     {.name = "solo", .fits = solo_fits, .scratch_bytes = solo_scratch, .emit = solo_emit},
+    {.name = "coop",
+     .fits = kl__reduce_coop_fits,
+     .scratch_bytes = kl__reduce_coop_scratch,
+     .emit = kl__reduce_coop_emit},
     {.name = "ref", .scratch_bytes = ref_scratch, .emit = ref_emit},
     {.name = NULL},
 };

@@ -51,4 +51,9 @@ void kl__reduce_channels_layouts(const kl__apply *a, const kl__caps *caps, kl__l
 size_t kl__reduce_channels_scratch(const kl__apply *a, const kl__caps *caps);
 kl_status kl__reduce_channels_emit(kl__emit *e, const kl__apply *a);
 
+/* Variant "coop" (reduce_coop.c). */
+bool kl__reduce_coop_fits(const kl__apply *a, const kl__caps *caps);
+size_t kl__reduce_coop_scratch(const kl__apply *a, const kl__caps *caps);
+kl_status kl__reduce_coop_emit(kl__emit *e, const kl__apply *a);
+
 #endif

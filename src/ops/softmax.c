@@ -1,5 +1,5 @@
 /* Softmax, its logarithm, and their gradients, over any axis. */
-#include "ops/norm_common.h"
+#include "ops/group_coop.h"
 
 enum { SPAN = 4096 /* floats per SOLO work-item */ };
 
@@ -123,6 +123,7 @@ static kl_status softmax_ref(kl__emit *e, const kl__apply *a)
 }
 static const kl__variant softmax_variants[] = {
     {.name = "solo", .fits = kl__solo_f32, .emit = softmax_solo},
+    {.name = "coop", .fits = kl__softmax_coop_fits, .emit = kl__softmax_coop_emit},
     {.name = "ref", .emit = softmax_ref},
     {.name = NULL}};
 

@@ -22,11 +22,11 @@ typedef enum kl__layout_kind {
     /* rank 4: [N, ceil(C/c), top+H+bottom, left+W+right, c]; channels padded with zeros, halo
      * zero */
     KL__NCHWC,
-    KL__OIHWC, /* rank 4 weights [O,I,H,W]: [ceil(O/c), ceil(I/c), H, W, c of I, c of O], padded
-                  with zeros */
+    KL__OIHWC,  /* rank 4 weights [O,I,H,W]: [ceil(O/c), ceil(I/c), H, W, c of I, c of O], padded
+                   with zeros */
     KL__OIHWCT, /* the same with the last two turned round: [..., c of O, c of I] */
-    /* weights [O,I,k,k], k 3 or 5, transformed for Winograd: 36 planes, each of [ceil(O/c), I padded
-     * to blocks, c of O] and c zeros more, so that planes do not share sets of a cache */
+    /* weights [O,I,k,k], k 3 or 5, transformed for Winograd: 36 planes, each of [ceil(O/c), I
+     * padded to blocks, c of O] and c zeros more, so that planes do not share sets of a cache */
     KL__WINO,
     /* the same turned round for backward data, taps reversed: [ceil(I/c), O padded, c of I] */
     KL__WINO_SWAP

@@ -195,6 +195,7 @@ static void solo_follows_width_and_the_override(void **state)
     } c[] = {
         {"0:0", NULL, true, 16}, {"1:0", NULL, false, 1}, {"3:0", NULL, false, 1},
         {"1:0", "8", true, 8},   {"0:0", "4", true, 4},
+        {"0:0", "1", false, 1},
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         if (c[i].vector)
@@ -226,6 +227,7 @@ static void quirks_follow_the_driver(void **state)
     assert_false(kl__ctx_caps(amd)->caches_kernels);
     assert_false(kl__ctx_caps(amd)->gemm_library_slow);
     assert_true(kl__ctx_caps(pipe)->times_useless);
+    assert_int_equal(kl__ctx_caps(amd)->item_floats, 128); /* tiles of 8 x 8 sums per item */
     kl_ctx_destroy(pocl);
     kl_ctx_destroy(amd);
     kl_ctx_destroy(pipe);

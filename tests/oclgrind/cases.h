@@ -149,6 +149,11 @@ static const text_case text_cases[] = {
      "x = input(shape=[3,4,5,6])\ny = reduce_max(x, axes=[1,3])\nz = reduce_max(x, axes=[3])\nw = "
      "reduce_max(x, axes=[0])\noutput y = y\noutput z = z\noutput w = w\n",
      0},
+    {"rows_long",
+     "x = input(shape=[2,67])\na = softmax(x)\nb = log_softmax(x)\nc = reduce_mean(x, "
+     "axes=[1])\nd = reduce_max(x, axes=[1])\noutput a = a\noutput b = b\noutput c = "
+     "c\noutput d = d\n",
+     0},
     /* shape */
     {"concat",
      "a = input(shape=[2,3,5])\nb = input(shape=[2,4,5])\ny = concat(a, b)\nz = concat(a, a, "

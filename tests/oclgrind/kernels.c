@@ -350,7 +350,7 @@ static void run_form(forms *f, make_graph *make, const void *what, const char *f
 
 static void run_forms(make_graph *make, const void *what)
 {
-    static const char *const force[] = {"*:solo", "*:wino", "*:coop", "*:ref"};
+    static const char *const force[] = {"*:solo", "*:wino", "*:wino@3", "*:coop", "*:ref"};
     forms f = {.n = 0};
     run_form(&f, make, what, NULL, false);
     for (size_t i = 0; i < COUNT(force); i++)

@@ -23,6 +23,9 @@ WIDTHS = {
           'maxpool', 'avgpool', 'maxpool_c', 'avgpool_c', 'conv_lanes', 'conv_depthwise_stride',
           'batchnorm', 'batchnorm_cols', 'batchnorm_blocked',
           'softmax_cols', 'xent', 'dropout', 'sum_mixed', 'reorder0', 'reorder1', 'unary', 'adam'],
+    # a device that runs work-groups in step
+    '1': ['conv_same', 'conv_stride', 'conv_groups', 'conv_depthwise', 'conv_transpose',
+          'rows_long', 'batchnorm', 'global_avg', 'global_max'],
 }
 
 # Oclgrind's check of uninitialised memory dies of a shuffle that gives fewer lanes than it takes

@@ -218,6 +218,7 @@ static void fast_variant_did_run(void **state)
     assert_non_null(ctx);
     assert_true(rig_ran("conv2d", "ref") > 0);
     assert_true(!kl__ctx_caps(ctx)->solo || rig_ran("conv2d", "solo") > 0);
+    assert_true(rig_ran("conv2d", "coop") > 0);
     kl_ctx_destroy(ctx);
 }
 

@@ -196,6 +196,7 @@ static void fast_variants_did_run(void **state)
     for (int i = 0; i < 3; i++) {
         assert_true(rig_ran(ops[i], "ref") > 0);
         assert_true(!kl__ctx_caps(ctx)->solo || rig_ran(ops[i], "solo") > 0);
+        assert_true(rig_ran(ops[i], "coop") > 0);
     }
     kl_ctx_destroy(ctx);
 }

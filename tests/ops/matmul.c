@@ -80,8 +80,10 @@ static void blocks_are_exact(void **state)
     for (int f = 0; f < 4; f++) {
         rig_case c = make(0, 201, 267, 600, &forms[f], RIG_INTEGER);
         rig_run(&c);
-        /* enough tiles for the larger ones of coop */
         c = make(0, 513, 470, 18, &forms[f], RIG_INTEGER);
+        rig_run(&c);
+        c = make(0, 137, 145, 20, &forms[f], RIG_INTEGER);
+        c.only = "coop@"; /* each of its tiles */
         rig_run(&c);
     }
 }

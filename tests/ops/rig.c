@@ -14,9 +14,9 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { N_WIDTHS = 3, MAX_IO = 10 };
-static const char *const widths[N_WIDTHS] = {NULL, "8", "4"};
-static kl_ctx *contexts[N_WIDTHS];
+enum { N_WIDTHS = 3, AS_GPU = N_WIDTHS, MAX_IO = 10 };
+static const char *const widths[] = {NULL, "8", "4", "1"};
+static kl_ctx *contexts[N_WIDTHS + 1];
 static struct {
     char op[48], variant[32];
     int n;
@@ -58,8 +58,14 @@ static void note(const char *op, const char *variant)
 
 static bool has_vectors(const char *variant)
 {
-    return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4) ||
-           !strcmp(variant, "dw") || !strcmp(variant, "group");
+    return !strncmp(variant, "solo", 4) || !strncmp(variant, "wino", 4) || !strcmp(variant, "dw") ||
+           !strcmp(variant, "group");
+}
+
+/** Variants for devices without vectors: where there are some, such a device is played. */
+static bool wants_gpu(const char *variant)
+{
+    return !strncmp(variant, "coop", 4);
 }
 
 static bool no_fp64(void)
@@ -90,8 +96,8 @@ int rig_ran(const char *op, const char *variant)
 /* ---- data ------------------------------------------------------------------------------------ */
 typedef struct field {
     size_t n, bytes;
-    void *raw;    /* in its dtype */
-    double *v;    /* what raw holds */
+    void *raw; /* in its dtype */
+    double *v; /* what raw holds */
 } field;
 
 static void *need(void *p)
@@ -348,12 +354,19 @@ void rig_run(const rig_case *c)
         return;
     }
     for (; v && v->name; v++) {
-        if (strcmp(c->only ? c->only : v->name, v->name) != 0 ||
+        size_t len = strlen(v->name);
+        bool every = c->only && c->only[len < strlen(c->only) ? len : 0] == '@';
+        if ((c->only && (strncmp(c->only, v->name, len) != 0 || (c->only[len] && !every))) ||
             (!c->only && !strcmp(v->name, "wino") && v->pays))
             continue;
-        for (int w = 0; w < (has_vectors(v->name) ? n_widths : 1); w++) {
-            uint32_t bits = sets_that_fit(c, v, w);
-            for (int k = 0; k < (w ? 1 : 32); k++) { /* one width tells a set from another */
+        for (int w = 0; w <= AS_GPU; w++) {
+            bool wanted = w == AS_GPU ? wants_gpu(v->name) && at_home()
+                                      : w == 0 || (has_vectors(v->name) && w < n_widths);
+            uint32_t bits = wanted ? sets_that_fit(c, v, w) : 0;
+            /* each set is a program of its own, slow where the device is played */
+            if (wants_gpu(v->name) && !every)
+                bits &= 1;
+            for (int k = 0; k < (w && w < AS_GPU ? 1 : 32); k++) { /* one width tells sets apart */
                 char name[KL__CANDIDATE_NAME];
                 if (!(bits >> k & 1))
                     continue;

@@ -50,7 +50,8 @@ typedef struct rig_case {
     rig_tol tol;
     uint32_t step[16]; /* words of the step block (emit.h), for ops that read it */
     /* NULL: every variant that fits, but "wino", whose rounding has a bound of its own
-     * (conv2d_wino.c); else just this one, which must fit */
+     * (conv2d_wino.c); else just this one, which must fit; "coop@": with every parameter set, of
+     * which else one is run where the variant is for GPUs */
     const char *only;
 } rig_case;
 

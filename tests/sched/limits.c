@@ -231,7 +231,8 @@ static void training_says_what_does_not_fit(void **state)
         fail_msg("%s", kl_last_error());
     kl_tensor *t[2];
     for (int i = 0; i < 2; i++)
-        assert_non_null(t[i] = kl_tensor_create(c, KL_U8, (kl_shape){1, {i ? 256 * KIB : 512 * KIB}}));
+        assert_non_null(t[i] =
+                            kl_tensor_create(c, KL_U8, (kl_shape){1, {i ? 256 * KIB : 512 * KIB}}));
     net_fill(&b, NET_MAX_BATCH, 0);
     assert_int_equal(kl_trainer_step(tr, b.binds, 2), KL_E_MEMORY);
     says("the device is full");
