@@ -156,20 +156,23 @@ static const kl__attr bwd_attrs[] = {
      "height, width of the pooling's input"},
     KL__ATTR_END,
 };
+#define BLOCKED                                                                                    \
+    {.name = "solo_c",                                                                             \
+     .fits = kl__global_blocked_fits,                                                              \
+     .layouts = kl__global_blocked_layouts,                                                        \
+     .wide_halo = true,                                                                            \
+     .epilogue = kl__global_blocked_epilogue,                                                      \
+     .emit = kl__global_blocked_emit}
 #define VARIANTS(pass)                                                                             \
     static const kl__variant pass##_variants[] = {                                                 \
-        {.name = "solo_c",                                                                         \
-         .fits = kl__global_blocked_fits,                                                          \
-         .layouts = kl__global_blocked_layouts,                                                    \
-         .wide_halo = true,                                                                        \
-         .epilogue = kl__global_blocked_epilogue,                                                  \
-         .emit = kl__global_blocked_emit},                                                         \
+        BLOCKED,                                                                                   \
         {.name = "solo", .fits = kl__pool_solo_fits, .emit = pass##_solo},                         \
         {.name = "ref", .emit = pass##_ref},                                                       \
         {.name = NULL},                                                                            \
     };
 #define POOLS(pass)                                                                                \
     static const kl__variant pass##_variants[] = {                                                 \
+        BLOCKED,                                                                                   \
         {.name = "solo", .fits = kl__pool_solo_fits, .emit = pass##_solo},                         \
         {.name = "coop", .fits = kl__global_coop_fits, .emit = kl__global_coop_emit},              \
         {.name = "ref", .emit = pass##_ref},                                                       \
