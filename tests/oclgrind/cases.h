@@ -15,6 +15,11 @@ static const text_case text_cases[] = {
        transposed */
     {"conv_same",
      "x = input(shape=[2,5,6,7])\ny = conv2d(x, filters=9, kernel=3, pad=same)\noutput y = y\n", 0},
+    /* enough tiles for Winograd's weight gradient in parts */
+    {"conv_parts",
+     "x = input(shape=[2,4,32,32])\ny = conv2d(x, filters=4, kernel=3, pad=1, "
+     "no_bias=true)\noutput y = y\n",
+     0},
     {"conv_stride",
      "x = input(shape=[1,8,9,8])\ny = conv2d(x, filters=8, kernel=[3,2], stride=2, dilation=[1,2], "
      "pad=[1,0,2,1])\noutput y = y\n",
