@@ -17,18 +17,6 @@ enum {
 };
 
 /* ---- storage --------------------------------------------------------------------------------- */
-static kl__layout x_layout(const kl__conv *c, int v)
-{
-    kl__layout l = {KL__NCHWC, v, {0}};
-    for (int i = 0; i < 2; i++) {
-        int64_t end = (int64_t)(c->out[i] - 1) * c->stride[i] +
-                      (int64_t)c->dilation[i] * (c->kernel[i] - 1) - c->pad[i];
-        l.halo[i] = c->pad[i];
-        l.halo[i + 2] = (int)most(0, end - (c->in[i] - 1));
-    }
-    return l;
-}
-
 /** dy with what the gradient by x reads of it; columns of x in whole strides. */
 static kl__layout y_layout(const kl__conv *c, int v)
 {
@@ -56,7 +44,7 @@ void kl__conv_dw_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *i
     kl__conv c = kl__conv_of(a);
     int v = caps->vector;
     if (c.pass != KL__CONV_DATA)
-        in[c.x] = x_layout(&c, v);
+        in[c.x] = kl__conv_x_layout(&c, v);
     if (c.pass != KL__CONV_FWD)
         in[c.y] = y_layout(&c, v); /* by the weights too: both gradients read one dy */
     if (c.pass == KL__CONV_WEIGHTS)
@@ -69,7 +57,7 @@ void kl__conv_dw_layouts(const kl__apply *a, const kl__caps *caps, kl__layout *i
 bool kl__conv_dw_storable(const kl__conv *c, int v)
 {
     size_t n;
-    kl__desc d[2] = {{KL_F32, kl__shape4(c->N, c->C, c->in[0], c->in[1]), x_layout(c, v)},
+    kl__desc d[2] = {{KL_F32, kl__shape4(c->N, c->C, c->in[0], c->in[1]), kl__conv_x_layout(c, v)},
                      {KL_F32, kl__shape4(c->N, c->K, c->out[0], c->out[1]), y_layout(c, v)}};
     return kl__desc_elems(&d[0], &n) && kl__desc_elems(&d[1], &n);
 }

@@ -28,9 +28,9 @@ static void y_reach(const kl__conv *c, int axis, int64_t *lo, int64_t *hi)
     }
 }
 
-static kl__layout x_layout(const kl__conv *c, int v)
+kl__layout kl__conv_x_layout(const kl__conv *c, int block)
 {
-    kl__layout l = {KL__NCHWC, kl__conv_x_block(c, v), {0}};
+    kl__layout l = {KL__NCHWC, block, {0}};
     for (int i = 0; i < 2; i++) {
         int64_t end = (int64_t)(c->out[i] - 1) * c->stride[i] +
                       (int64_t)c->dilation[i] * (c->kernel[i] - 1) - c->pad[i];
@@ -38,6 +38,11 @@ static kl__layout x_layout(const kl__conv *c, int v)
         l.halo[i + 2] = (int)most(0, end - (c->in[i] - 1));
     }
     return l;
+}
+
+static kl__layout x_layout(const kl__conv *c, int v)
+{
+    return kl__conv_x_layout(c, kl__conv_x_block(c, v));
 }
 
 static kl__layout y_layout(const kl__conv *c, int v)

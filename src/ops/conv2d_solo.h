@@ -21,6 +21,8 @@ static inline int64_t least(int64_t a, int64_t b)
 
 /** Channels per block of x in storage: v, or 1 where a first layer's few channels stay unpadded. */
 int kl__conv_x_block(const kl__conv *c, int v);
+/** x in blocks with the cells that forward reads outside of it as halo. */
+kl__layout kl__conv_x_layout(const kl__conv *c, int block);
 /** A launch of conv2d_solo.cl as its blocking sees it. */
 typedef struct kl__conv_shape {
     int v, xb, blocks; /* vector, block of x, blocks of input channels per group */
