@@ -146,7 +146,7 @@ static void end_epoch(watch *w, const kl_progress *p)
 
 void watch_end_trace(watch *w)
 {
-    if (w->traced && kl_ctx_trace_write(w->traced, w->trace) != KL_OK) {
+    if (w->traced && kl_ctx_trace_write(&w->traced, 1, w->trace) != KL_OK) {
         w->code = fail_status(KL_OK);
     }
     w->traced = NULL;

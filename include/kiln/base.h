@@ -44,7 +44,8 @@ typedef enum kl_status {
     KL_E_UNSUPPORTED = -8, /* right, but not on this device or in this version */
     KL_E_CANCELLED = -9,   /* a callback asked to stop */
     KL_E_NO_DEVICE = -10,  /* no OpenCL device, or none that matches */
-    KL_E_NUMERIC = -11     /* NaN or infinity where a finite number is needed */
+    KL_E_NUMERIC = -11,    /* NaN or infinity where a finite number is needed */
+    KL_E_FULL = -12        /* a queue has no room now */
 } kl_status;
 
 /** Name of a status as in this header ("KL_E_SHAPE"). Static storage; never NULL. */

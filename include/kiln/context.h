@@ -46,7 +46,9 @@ typedef struct kl_ctx kl_ctx;
  * KILN_EXACT=1 and KILN_TUNE=0 (KL_CTX_NO_TUNE) in the environment stand in for fields left zero.
  */
 typedef struct kl_ctx_opts {
-    const char *device;     /* "auto", "gpu", "cpu", "P:D", or part of a name; NULL: auto */
+    /* "auto", "gpu", "cpu", "P:D" or part of a name; NULL: auto. Behind it "/N:I": part I (from 0)
+     * of N equal parts of that device's compute units */
+    const char *device;
     const char *cache_dir;  /* compiled kernels; NULL: the user's cache directory; "": none */
     const char *kernel_dir; /* development: .cl files here win over the built-in ones */
     uint32_t flags;         /* KL_CTX_* */
@@ -58,12 +60,24 @@ typedef struct kl_ctx_opts {
      * what the user's cache has; "": none. Read once, here: the choices of a context never change.
      */
     const char *tuned;
+    /* Seconds that a wait for the device may last before the device counts as hung: the call gives
+     * KL_E_DEVICE, and nothing waits for that device again. 0: 600; KL_NONE: no bound. KILN_TIMEOUT
+     * in the environment stands in for 0. */
+    double timeout;
     uint32_t reserved[4];
 } kl_ctx_opts;
 
 /** Opens a device. Caller owns. NULL: see kl_last_error() (no device, ambiguous name with the
  * matches listed, ...). */
 KL_API kl_ctx *kl_ctx_create(const kl_ctx_opts *opts);
+/** Opens a group: one context for each device that opts->device names, a list separated by commas.
+ * Each entry is a choice as above, or "all" (every usable device; of several drivers for one CPU the
+ * best, software rasterisers left out), or "gpu" or "cpu" (every usable one of that kind), or a
+ * choice with "/N" behind it: all N equal parts of that device. A device that is named twice is an
+ * error. Fills at most `cap` contexts, caller owns each; *n is how many there are; more than `cap`
+ * is an error. All or nothing. */
+KL_API kl_status kl_ctx_create_group(const kl_ctx_opts *opts, kl_ctx **out, size_t cap, size_t *n);
+enum { KL_MAX_GROUP = 64 };
 /** Writes the choices that this context was made with to a file for kl_ctx_opts.tuned: a run that
  * is to go on later with the same bits keeps them beside its checkpoints. */
 KL_API kl_status kl_ctx_save_tuned(const kl_ctx *ctx, const char *path);

@@ -5,6 +5,7 @@
 #include "base.h"
 #include "context.h"
 #include "data.h"
+#include "exchange.h"
 #include "graph.h"
 #include "inspect.h"
 #include "model.h"

@@ -58,23 +58,58 @@ typedef struct kl_bind {
  * left out. All batch sizes must agree. */
 KL_API kl_status kl_model_run(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n_binds);
 
-/* ---- passes and tickets: queued work whose end can be waited for, polled, or had as an event
- * ------------------------- */
+/* ---- passes and tickets: queued work whose end can be waited for, polled, called back, or had as an
+ * event -------------------------- */
 typedef struct kl_queue kl_queue;
 typedef struct kl_ticket kl_ticket;
+struct kl_trainer;
+typedef enum kl_pass_kind {
+    KL_PASS_FORWARD,  /* 0: inference of `model` */
+    KL_PASS_BACKWARD, /* forward and backward of `trainer`: kl_trainer_backward */
+    KL_PASS_UPDATE,   /* kl_trainer_update; no binds */
+    KL_PASS_STEP      /* kl_trainer_step */
+} kl_pass_kind;
 typedef struct kl_pass {
-    kl_model *model;
-    const kl_bind *binds; /* host memory must live until the ticket is done */
+    kl_model *model;            /* forward */
+    const kl_bind *binds;       /* copied; host memory must live until the ticket is done */
     size_t n_binds;
+    kl_pass_kind kind;
+    struct kl_trainer *trainer; /* of all kinds but forward */
+    int priority;               /* the larger, the sooner; equal ones in turns between models */
+    /* Starts after these are done; one of them failed or was cancelled: so is this. Tickets of this
+     * queue; they may be released right after the call. */
+    kl_ticket *const *after;
+    size_t n_after;
+    bool or_full;               /* where the queue is full: KL_E_FULL at once instead of waiting */
+    /* Forward, host memory only: may wait so many seconds for other passes of the same model and
+     * outputs, to run with them as one batch. 0: runs alone. */
+    double merge;
+    /* Called once when the pass is done, failed or was cancelled, from a thread of the queue's or of
+     * whoever waits; it must not wait for tickets. NULL: none. */
+    void (*on_done)(void *user, kl_ticket *t, kl_status status);
+    void *user;
+    uint32_t reserved[8];
 } kl_pass;
-/** A queue of passes over contexts (one today). Any thread may submit. */
-KL_API kl_queue *kl_queue_create(kl_ctx *const *ctx, size_t n_ctx);
+typedef struct kl_queue_opts {
+    int depth;         /* passes submitted and not done, at which submit waits; 0: 1024 */
+    int in_flight;     /* passes handed to one device at a time; 0: 2 */
+    int64_t max_batch; /* samples that merged passes may have together; 0: 64 */
+    uint32_t reserved[8];
+} kl_queue_opts;
+/** A queue of passes over a group. Any thread may submit. A forward pass that binds tensors runs on
+ * their context; others go to the device that by measured cost is done with them first. Passes of one
+ * trainer keep their order. opts NULL: defaults. Caller owns; contexts, models and trainers must
+ * outlive it. */
+KL_API kl_queue *kl_queue_create(kl_ctx *const *ctx, size_t n_ctx, const kl_queue_opts *opts);
 KL_API void kl_queue_destroy(kl_queue *q); /* waits for what was submitted */
-/** Enqueues an inference pass and returns. *out: caller owns, kl_ticket_release; a pass carries its
- * own error there. */
+/** Queues a pass and returns; only a full queue makes it wait. *out: caller owns,
+ * kl_ticket_release; a pass carries its own error there. */
 KL_API kl_status kl_queue_submit(kl_queue *q, const kl_pass *pass, kl_ticket **out);
 KL_API kl_status kl_ticket_wait(kl_ticket *t);
 KL_API bool kl_ticket_done(kl_ticket *t); /* never waits */
+/** KL_OK: it will not run, and the ticket is done with KL_E_CANCELLED. KL_E_ARG: it has begun. */
+KL_API kl_status kl_ticket_cancel(kl_ticket *t);
+/** Waits for the pass first: its host memory is the caller's again. */
 KL_API void kl_ticket_release(kl_ticket *t);
 
 /* ---- what a model costs on a device ---------------------------------------------------------- */

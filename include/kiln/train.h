@@ -4,6 +4,7 @@
 #define KILN_TRAIN_H
 
 #include "data.h"
+#include "exchange.h"
 #include "model.h"
 
 #ifdef __cplusplus
@@ -67,10 +68,22 @@ typedef struct kl_trainer_opts {
     float clip_norm;             /* of the global gradient; 0: none */
     const kl_param_rule *rules;  /* copied */
     size_t n_rules;
-    int shards; /* fixed pieces of a batch, gradients summed by index in a fixed tree; saved in the
-                   checkpoint. 0: one context 1, several 16 */
+    /* Fixed pieces of a batch, 1 to 256, gradients summed by index in a fixed tree; saved in the
+     * checkpoint. The result depends on their number, not on who computes which. One after the other
+     * on a device, so its memory holds the values of one. 0: one context 1, several contexts or
+     * processes 16 */
+    int shards;
     /* default: a step whose gradient is not finite is an error that names the first layer */
     bool allow_nan;
+    /* how shards fall to the contexts: n_ctx weights, kept; NULL: by measured speed. Copied */
+    const double *split;
+    /* training over several processes; NULL: this one alone. Borrowed until the trainer goes */
+    const kl_exchange *exchange;
+    /* with `exchange`: the processes' gradients are summed by its all_reduce (no fixed order: bits may
+     * depend on how many there are) instead of by the tree over all shards */
+    bool all_reduce;
+    /* steps between two proofs that all devices hold the same parameters; 0: 64 */
+    int check_every;
     uint32_t reserved[8];
 } kl_trainer_opts;
 
@@ -90,10 +103,20 @@ KL_API kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_c
                                      const char *loss, const char *logits,
                                      const kl_trainer_opts *opts);
 KL_API void kl_trainer_destroy(kl_trainer *tr);
+/** Several contexts or an exchange: training over a group. Each step's shards are spread over the
+ * contexts, the sums meet on the first one, which updates; the others take its parameters. Where a
+ * context fails or hangs, it is left out from then on (a warning says so), the step is computed again
+ * by the others, to the same bits where they are of one kind, and nothing is lost; with none left the
+ * call gives KL_E_DEVICE, and kl_trainer_save still writes the last complete step. */
 /** One update from one batch. Queues: host memory of binds is copied before it returns, tensors
  * must stay unchanged until the step ran. Waits for nothing but the end of the step before the
  * last. */
 KL_API kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n_binds);
+/** A step by hand, on one context: any number (up to 256) of passes that add their gradients in the
+ * order of the calls, then the update from their sum. The same as a kl_trainer_step whose shards they
+ * are. */
+KL_API kl_status kl_trainer_backward(kl_trainer *tr, const kl_bind *binds, size_t n_binds);
+KL_API kl_status kl_trainer_update(kl_trainer *tr);
 /** The same forward pass without update, in inference form; adds to the evaluation's totals. */
 KL_API kl_status kl_trainer_eval(kl_trainer *tr, const kl_bind *binds, size_t n_binds);
 /** Waits; totals of training steps (or of evaluation) since the last call. KL_E_NUMERIC where a
@@ -104,6 +127,33 @@ KL_API int64_t kl_trainer_steps(const kl_trainer *tr); /* updates queued so far 
 /** Changes the schedule from the next step on (its clock goes on). */
 KL_API kl_status kl_trainer_set_schedule(kl_trainer *tr, const kl_schedule *s);
 KL_API kl_model *kl_trainer_model(const kl_trainer *tr); /* borrowed */
+/** What one context of a group does. */
+typedef struct kl_share {
+    kl_device_info device;
+    int shards;               /* of the last step */
+    double images_per_second; /* of its own work, transfers and waiting left out; 0: not known yet */
+    double busy;              /* fraction of the time since the training began */
+    bool lost;
+    char why[160];            /* lost: what happened */
+} kl_share;
+/** Fills at most `cap` entries, in the order of the contexts, and *n with how many there are. Waits
+ * for nothing. */
+KL_API kl_status kl_trainer_shares(const kl_trainer *tr, kl_share *out, size_t cap, size_t *n);
+
+/* ---- micro-batches: a batch that no device could hold at once -------------------------------- */
+typedef struct kl_micro {
+    int shards;          /* fewest (1, or the contexts' or processes' 16, doubled) that fit */
+    int64_t micro_batch; /* samples of the largest shard */
+    uint64_t bytes;      /* device memory of the training, as planned: the largest of the contexts */
+} kl_micro;
+/** How many shards make a training step of `batch` samples fit into `memory` bytes of each context (0:
+ * what the device has). Plans without compiling. opts: as for kl_trainer_create; shards != 0 there is
+ * kept and only looked at. KL_E_MEMORY: not even single samples fit; the sentence says what takes how
+ * much. */
+KL_API kl_status kl_trainer_fit_memory(kl_model *m, kl_ctx *const *ctx, size_t n_ctx,
+                                       const char *loss, const char *logits,
+                                       const kl_trainer_opts *opts, int64_t batch, uint64_t memory,
+                                       kl_micro *out);
 
 /* ---- checkpoints: one safetensors file; README "Checkpoint" has the format and the rule for older
  * versions ------------- */

@@ -29,7 +29,8 @@ const char *kl_status_name(kl_status status)
     static const char *const names[] = {"KL_OK",          "KL_E_ARG",       "KL_E_SHAPE",
                                         "KL_E_MEMORY",    "KL_E_DEVICE",    "KL_E_BUILD",
                                         "KL_E_IO",        "KL_E_FORMAT",    "KL_E_UNSUPPORTED",
-                                        "KL_E_CANCELLED", "KL_E_NO_DEVICE", "KL_E_NUMERIC"};
+                                        "KL_E_CANCELLED", "KL_E_NO_DEVICE", "KL_E_NUMERIC",
+                                        "KL_E_FULL"};
     const int n = (int)(sizeof names / sizeof *names);
     const int i = (int)status;
     return i <= 0 && i > -n ? names[-i] : "KL_E_?";

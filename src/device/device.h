@@ -54,6 +54,17 @@ void kl__event_release(kl__event *e); /* and sets it to none */
  */
 bool kl__event_seconds(kl_ctx *ctx, kl__event e, double *start, double *end);
 
+/** Calls fn once when e is done or failed, from a thread of the driver's: it must be short and call no
+ * OpenCL. e without a handle: called before this returns. */
+kl_status kl__event_notify(kl_ctx *ctx, kl__event e, void (*fn)(void *user, kl_status st),
+                           void *user);
+
+/* ---- losing a device: a context that failed or hangs. Its enqueue calls and waits give KL_E_DEVICE
+ * at once, and its destruction waits for nothing; a hung one's objects are left behind, for the
+ * driver may still use them. ---- */
+void kl__ctx_lose(kl_ctx *ctx, bool hung, const char *why);
+bool kl__ctx_lost(const kl_ctx *ctx);
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 typedef struct kl__mem kl__mem;
 /** Counted, count 1. 0 bytes are legal and need no device memory. NULL: error set (size, what is
@@ -89,6 +100,11 @@ kl_status kl__lane_copy(kl__lane *lane, kl__span dst, kl__span src, size_t bytes
 /** Fills with a pattern of 1, 4 or 8 bytes; `bytes` a multiple of it. */
 kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_t pattern_bytes,
                         size_t bytes);
+/** The next command of the lane is one end of transfer `id` between devices: for the arrows of a
+ * trace. Nothing where the context records none. */
+void kl__lane_flow(kl__lane *lane, uint64_t id, bool begins);
+/** Ids for it, unique in the process. */
+uint64_t kl__flow_ids(size_t n);
 kl_status kl__lane_flush(kl__lane *lane);
 kl_status kl__lane_finish(kl__lane *lane);
 /** The same by an event: a queue that the caller brought is waited for, never finished. */

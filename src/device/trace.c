@@ -131,8 +131,9 @@ static void put_record(kl__text *t, const record *r, double zero)
     kl__put(t, "}}");
 }
 
-kl_status kl_ctx_trace_write(kl_ctx *ctx, const char *path)
+kl_status kl_ctx_trace_write(kl_ctx *const *list, size_t n_ctx, const char *path)
 {
+    kl_ctx *ctx = list && n_ctx ? list[0] : NULL;
     double zero;
     if (!ctx)
         return kl__fail(KL_E_ARG, "kl_ctx_trace_write: the context is NULL");

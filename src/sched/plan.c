@@ -226,6 +226,13 @@ kl_status kl__plan_run(kl__plan *p, kl__lane *lane)
     return st;
 }
 
+kl_status kl__plan_run_part(kl__plan *p, kl__lane *lane, size_t first, size_t last)
+{
+    const size_t n = p->graph->n_applies;
+    return kl__seq_run(p->seq, lane, p->first_step[first],
+                       last < n ? p->first_step[last] : kl__seq_count(p->seq));
+}
+
 void kl__plan_params(kl__plan *p, uint64_t version)
 {
     p->stale = p->n_prepared > 0 && (p->stale || version != p->version);

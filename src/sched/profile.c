@@ -319,7 +319,7 @@ kl_status kl_model_trace(kl_model *m, kl_ctx *ctx, int64_t batch, bool training,
     for (int i = 0; st == KL_OK && i < (runs ? runs : DEFAULT_RUNS); i++)
         st = run_once(&j);
     if (tracing) {
-        kl_status written = kl_ctx_trace_write(ctx, st == KL_OK ? path : NULL);
+        kl_status written = kl_ctx_trace_write(&ctx, 1, st == KL_OK ? path : NULL);
         st = st == KL_OK ? written : st;
     }
     finish(&j);

@@ -18,8 +18,9 @@ struct kl_ticket {
     bool ended;
 };
 
-kl_queue *kl_queue_create(kl_ctx *const *ctx, size_t n_ctx)
+kl_queue *kl_queue_create(kl_ctx *const *ctx, size_t n_ctx, const kl_queue_opts *opts)
 {
+    (void)opts;
     if (!ctx || n_ctx != 1 || !ctx[0]) {
         kl__fail(n_ctx > 1 ? KL_E_UNSUPPORTED : KL_E_ARG,
                  "a pass queue works on one context, %zu were given", n_ctx);

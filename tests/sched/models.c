@@ -173,7 +173,7 @@ static void threads_submit(void **state)
     static job jobs[THREADS];
     kl__thread threads[THREADS];
     kl_model *m = net_model(false, 4);
-    kl_queue *q = kl_queue_create(&ctx, 1);
+    kl_queue *q = kl_queue_create(&ctx, 1, NULL);
     assert_non_null(q);
     for (int i = 0; i < THREADS; i++) {
         static net_batch b;

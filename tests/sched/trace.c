@@ -88,17 +88,17 @@ static void traces_begin_and_end(void **state)
     (void)state;
     kl_ctx *ctx = open_ctx(KL_CTX_PROFILE);
     kl_model *m = net_model(true, 3);
-    assert_int_equal(kl_ctx_trace_write(ctx, path), KL_E_ARG);
+    assert_int_equal(kl_ctx_trace_write(&ctx, 1, path), KL_E_ARG);
     ok(kl_ctx_trace(ctx));
-    ok(kl_ctx_trace_write(ctx, path));
+    ok(kl_ctx_trace_write(&ctx, 1, path));
     assert_int_equal(read_slices().n, 0);
     ok(kl_ctx_trace(ctx));
     ok(kl_ctx_trace(ctx)); /* anew */
-    ok(kl_ctx_trace_write(ctx, NULL));
-    assert_int_equal(kl_ctx_trace_write(ctx, path), KL_E_ARG);
+    ok(kl_ctx_trace_write(&ctx, 1, NULL));
+    assert_int_equal(kl_ctx_trace_write(&ctx, 1, path), KL_E_ARG);
     assert_int_equal(kl_model_trace(m, ctx, 0, false, NULL, 1, path), KL_E_ARG);
     assert_int_equal(kl_model_trace(m, ctx, 2, false, NULL, 1, "/no such folder/t.json"), KL_E_IO);
-    assert_int_equal(kl_ctx_trace_write(ctx, path), KL_E_ARG); /* that ended it, too */
+    assert_int_equal(kl_ctx_trace_write(&ctx, 1, path), KL_E_ARG); /* that ended it, too */
     ok(kl_ctx_trace(ctx));                                     /* one that goes with its context */
     ok(kl_model_trace(m, ctx, 2, false, NULL, 1, path));
     ok(kl_ctx_trace(ctx));
