@@ -63,17 +63,17 @@ KL_API kl_status kl_model_run(kl_model *m, kl_ctx *ctx, const kl_bind *binds, si
 typedef struct kl_queue kl_queue;
 typedef struct kl_ticket kl_ticket;
 struct kl_trainer;
-typedef enum kl_pass_kind {
-    KL_PASS_FORWARD,  /* 0: inference of `model` */
-    KL_PASS_BACKWARD, /* forward and backward of `trainer`: kl_trainer_backward */
-    KL_PASS_UPDATE,   /* kl_trainer_update; no binds */
-    KL_PASS_STEP      /* kl_trainer_step */
-} kl_pass_kind;
+typedef enum kl_work {
+    KL_WORK_FORWARD,  /* 0: inference of `model` */
+    KL_WORK_BACKWARD, /* forward and backward of `trainer`: kl_trainer_backward */
+    KL_WORK_UPDATE,   /* kl_trainer_update; no binds */
+    KL_WORK_STEP      /* kl_trainer_step */
+} kl_work;
 typedef struct kl_pass {
     kl_model *model;            /* forward */
     const kl_bind *binds;       /* copied; host memory must live until the ticket is done */
     size_t n_binds;
-    kl_pass_kind kind;
+    kl_work kind;
     struct kl_trainer *trainer; /* of all kinds but forward */
     int priority;               /* the larger, the sooner; equal ones in turns between models */
     /* Starts after these are done; one of them failed or was cancelled: so is this. Tickets of this
