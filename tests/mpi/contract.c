@@ -1,7 +1,6 @@
 #include "contract.h"
 
-#include "base/mem.h"
-
+#include <stdlib.h>
 #include <string.h>
 
 enum { MANY = 100003 }; /* no multiple of any piece or vector */
@@ -20,7 +19,7 @@ static double value(int r, size_t i)
 static int sum_of_doubles(const kl_exchange *x, size_t n)
 {
     int wrong = 0;
-    double *v = kl__alloc(n * sizeof *v);
+    double *v = malloc(n * sizeof *v);
     if (!v) {
         return __LINE__;
     }
@@ -37,14 +36,14 @@ static int sum_of_doubles(const kl_exchange *x, size_t n)
         }
         wrong = memcmp(&want, &v[i], sizeof want) ? __LINE__ : 0;
     }
-    kl__free(v);
+    free(v);
     return wrong;
 }
 
 static int sum_of_floats(const kl_exchange *x, size_t n)
 {
     int wrong = 0;
-    float *v = kl__alloc(n * sizeof *v);
+    float *v = malloc(n * sizeof *v);
     if (!v) {
         return __LINE__;
     }
@@ -61,7 +60,7 @@ static int sum_of_floats(const kl_exchange *x, size_t n)
         }
         wrong = memcmp(&want, &v[i], sizeof want) ? __LINE__ : 0;
     }
-    kl__free(v);
+    free(v);
     return wrong;
 }
 
@@ -144,7 +143,7 @@ static int nothing(const kl_exchange *x)
 int contract_check(const kl_exchange *x, int part)
 {
     int wrong = 0;
-    unsigned char *b = kl__alloc(MANY + 1);
+    unsigned char *b = malloc(MANY + 1);
     if (!b) {
         return __LINE__;
     }
@@ -159,6 +158,6 @@ int contract_check(const kl_exchange *x, int part)
     } else {
         wrong = nothing(x);
     }
-    kl__free(b);
+    free(b);
     return wrong;
 }
