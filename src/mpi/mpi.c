@@ -1,6 +1,6 @@
-/* kl_exchange over MPI. MPI only moves bytes here: every sum is this file's own, in the order of the
- * ranks, so that it has the same bits in all of them whatever algorithm MPI chooses. Nothing waits in
- * MPI, which would keep a core busy: see wait.c. */
+/* kl_exchange over MPI. MPI only moves bytes here: every sum is this file's own, in the order of
+ * the ranks, so that it has the same bits in all of them whatever algorithm MPI chooses. Nothing
+ * waits in MPI, which would keep a core busy: see wait.c. */
 #include "mpi/mpi_inside.h"
 
 #include <limits.h>
@@ -125,8 +125,8 @@ static kl_status sum_few(kl__mpi *m, void *values, size_t n, kl_dtype dtype, MPI
     return s;
 }
 
-/* Many: rank r adds the r-th slice for all. Each rank sends and gets about twice the bytes there are,
- * however many ranks. */
+/* Many: rank r adds the r-th slice for all. Each rank sends and gets about twice the bytes there
+ * are, however many ranks. */
 static kl_status sum_slices(kl__mpi *m, void *values, size_t n, kl_dtype dtype, MPI_Datatype type)
 {
     const size_t each = dtype == KL_F32 ? sizeof(float) : sizeof(double);
@@ -196,7 +196,8 @@ static kl_status start_mpi(bool *started)
     int there = 0, ended = 0, threads = MPI_THREAD_SINGLE;
     MPI_Finalized(&ended);
     if (ended) {
-        return kl_set_error(KL_E_ARG, "kl_mpi_start: MPI has ended in this process, and starts once");
+        return kl_set_error(KL_E_ARG,
+                            "kl_mpi_start: MPI has ended in this process, and starts once");
     }
     MPI_Initialized(&there);
     if (there) {

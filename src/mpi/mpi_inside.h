@@ -5,10 +5,10 @@
 #include <kiln/mpi.h>
 #include <mpi.h>
 
-/* Bytes of one message. MPI counts in int, so there must be pieces; and where processes of a machine
- * cannot read each other's memory, a large message goes in fragments of 32 KiB whose hand-over waits
- * for whoever sleeps (64 MiB between two: 0.8 s in one piece, 0.15 s in pieces of 256 KiB; where they
- * can, 0.06 s and 0.14 s). */
+/* Bytes of one message. MPI counts in int, so there must be pieces; and where processes of a
+ * machine cannot read each other's memory, a large message goes in fragments of 32 KiB whose
+ * hand-over waits for whoever sleeps (64 MiB between two: 0.8 s in one piece, 0.15 s in pieces of
+ * 256 KiB; where they can, 0.06 s and 0.14 s). */
 #define KL__MPI_PIECE ((size_t)512 << 10)
 /* Bytes summed at a time, which the scratch memory holds once. */
 #define KL__MPI_SUM ((size_t)2 << 20)

@@ -1,6 +1,6 @@
 /* Waiting without keeping a core busy. A device is often this machine's own CPU, and who waits for
- * the other processes' steps would take from it what they need. So: look, then sleep, the longer the
- * longer it has lasted. */
+ * the other processes' steps would take from it what they need. So: look, then sleep, the longer
+ * the longer it has lasted. */
 #include "mpi/mpi_inside.h"
 
 #include <sched.h>

@@ -1,5 +1,5 @@
-/* What every kl_exchange must do, asked of all its ranks at once: of threads by threads.c, of MPI by
- * ranks.c. */
+/* What every kl_exchange must do, asked of all its ranks at once: of threads by threads.c, of MPI
+ * by ranks.c. */
 #ifndef KL_TESTS_MPI_CONTRACT_H
 #define KL_TESTS_MPI_CONTRACT_H
 
