@@ -1,6 +1,6 @@
-/* kl_fit in several processes at once: what they must decide alike. Between two steps each says what
- * it knows that the others do not: that it was asked to stop, that it failed. The rest (when to
- * validate, to save, to end) follows from numbers that are the same bits in all of them. */
+/* kl_fit in several processes at once: what they must decide alike. Between two steps each says
+ * what it knows that the others do not: that it was asked to stop, that it failed. The rest (when
+ * to validate, to save, to end) follows from numbers that are the same bits in all of them. */
 #include "train/fit.h"
 
 #include "base/error.h"

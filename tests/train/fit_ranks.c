@@ -1,5 +1,5 @@
-/* kl_fit in several processes, which are threads here: all decide alike, and none waits for one that
- * is gone. */
+/* kl_fit in several processes, which are threads here: all decide alike, and none waits for one
+ * that is gone. */
 #include "bench.h"
 #include "train/meta.h"
 
