@@ -200,11 +200,11 @@ static kl_status ask(end *e, want w)
     e->lost = e->lost || (e->lost_at && e->n_calls >= e->lost_at);
     w.open = w.busy = true;
     e->want = w;
+    give_up(x);
     try_collective(x);
     for (int r = 0; r < x->n; r++) {
         try_pair(x, r);
     }
-    give_up(x);
     kl__cond_broadcast(&x->changed);
     await(x, e);
     e->want.busy = false;
