@@ -7,6 +7,7 @@
  *   epilogues element-wise applies move into the kernels that make their inputs
  *   layouts   variants chosen, storage layouts assigned, reorders inserted where they differ
  *   prepare   what depends on parameters only is computed once per version of them
+ *   meet      what depends on all samples becomes that of all shards together (training, by option)
  *   memory    lifetimes to offsets in one arena
  */
 #ifndef KL_GRAPH_GRAPH_H
@@ -27,6 +28,11 @@ kl_graph *kl__graph_lower(const kl_graph *g, int64_t batch, bool training, kl_dt
  */
 kl_status kl__graph_grad(kl_graph *g, kl_node *y, kl_node *seed, kl_node *const *wrt, size_t n,
                          kl_node **dx);
+
+/** Puts in the place of what depends on all samples (kl__op.meet) that of all `shards` shards. The tables
+ * and the shards' numbers of samples become inputs; the caller finds them at the MEET ops. *n: how
+ * many of these there are. After kl__graph_grad. */
+kl_status kl__graph_meet(kl_graph *g, int shards, size_t *n);
 
 /** Computes applies whose inputs are all constants on `ctx` and puts constants in their place. */
 kl_status kl__graph_fold(kl_graph *g, kl_ctx *ctx);

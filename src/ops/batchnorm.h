@@ -23,6 +23,17 @@ enum {
  * dx = SCALE dy + SLOPE (x - MEAN) + OFFSET. */
 enum { KL__BN_DW, KL__BN_DB, KL__BN_SLOPE, KL__BN_OFFSET, KL__BN_BWD_STATS };
 
+/** bn_meet, bn_bwd_meet: of `bn` the latter reads nothing. */
+typedef struct kl__bn_meet {
+    kl__bn bn;
+    int each; /* values per channel and sample */
+} kl__bn_meet;
+
+/* kl__op.meet of bn_stats and bn_bwd_stats */
+kl_status kl__bn_stats_meet(kl_graph *g, const kl__apply *a, const kl__meeting *m, kl_node **out);
+kl_status kl__bn_bwd_stats_meet(kl_graph *g, const kl__apply *a, const kl__meeting *m,
+                                kl_node **out);
+
 /** x [N,C,...] is in[0]; inputs first.. are [C], n_in in all; all of x's dtype. */
 kl_status kl__bn_check(const kl__apply *a, int first, int n_in);
 /** v [C] as it broadcasts to x [N,C,...]: a view where it must be one. */

@@ -303,6 +303,8 @@ const kl__op kl__op_bn_stats = {
     .infer = stats_infer,
     .grad = stats_grad,
     .variants = variants,
+    .meet = kl__bn_stats_meet,
+    .row = {KL__BN_MEAN, KL__BN_KEPT},
 };
 
 /* ---- the sums of the gradient: x, dy, mean, inv, scale --------------------------------------- */
@@ -329,6 +331,8 @@ const kl__op kl__op_bn_bwd_stats = {
     .flags = KL__OP_HIDDEN,
     .infer = bwd_infer,
     .variants = variants,
+    .meet = kl__bn_bwd_stats_meet,
+    .row = {KL__BN_DW, KL__BN_DB},
 };
 
 /* ---- element-wise ---------------------------------------------------------------------------- */
