@@ -84,6 +84,11 @@ typedef struct kl_trainer_opts {
     bool all_reduce;
     /* steps between two proofs that all devices hold the same parameters; 0: 64 */
     int check_every;
+    /* batch norm in training takes mean and variance of the whole batch, not of each shard: a step is
+     * that of one shard but for rounding, on any number of contexts and processes. Shards then advance
+     * together from layer to layer, so a context holds the values of all its shards at once; with no
+     * more memory than before, shards buy nothing. Saved in the checkpoint. Not by hand */
+    bool batchnorm_all;
     uint32_t reserved[8];
 } kl_trainer_opts;
 

@@ -124,11 +124,11 @@ static kl_status check_inputs(kl__plan *p, kl__lane *lane, bool infinite)
     return KL_OK;
 }
 
-static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite)
+static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite, size_t first, size_t last)
 {
     kl_graph *g = p->graph;
-    kl_status st = check_inputs(p, lane, infinite);
-    for (size_t i = 0; st == KL_OK && i < g->n_applies; i++) {
+    kl_status st = first ? KL_OK : check_inputs(p, lane, infinite);
+    for (size_t i = first; st == KL_OK && i < last; i++) {
         const kl__apply *a = g->applies[i];
         if (p->first_step[i] == p->first_step[i + 1])
             continue;
@@ -143,17 +143,17 @@ static kl_status run_checked(kl__plan *p, kl__lane *lane, bool infinite)
         if (st == KL_OK && p->debug)
             st = check_guard(p, lane, a, NULL, g->n_nodes + i);
     }
-    return st != KL_OK
+    return st != KL_OK || last < g->n_applies
                ? st
                : kl__seq_run(p->seq, lane, p->first_step[g->n_applies], kl__seq_count(p->seq));
 }
 
-kl_status kl__debug_run(kl__plan *p, kl__lane *lane)
+kl_status kl__debug_run(kl__plan *p, kl__lane *lane, size_t first, size_t last)
 {
-    return run_checked(p, lane, false);
+    return run_checked(p, lane, false, first, last);
 }
 
-kl_status kl__debug_find(kl__plan *p, kl__lane *lane)
+kl_status kl__debug_find(kl__plan *p, kl__lane *lane, size_t first, size_t last)
 {
-    return run_checked(p, lane, true);
+    return run_checked(p, lane, true, first, last);
 }

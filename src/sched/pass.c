@@ -97,6 +97,7 @@ kl_graph *kl__pass_graph(const kl_model *m, int64_t n, const kl__pass_spec *spec
     kl_node *loss = kl_graph_output(g, spec->loss),
             *logits = spec->logits ? kl_graph_output(g, spec->logits) : NULL;
     kl_node *sum = NULL, *weight = NULL;
+    size_t points = 0;
     g->n_outputs = 0;
     kl_status st = sum_and_weight(g, loss, n, &sum, &weight);
     if (st == KL_OK) {
@@ -117,6 +118,8 @@ kl_graph *kl__pass_graph(const kl_model *m, int64_t n, const kl__pass_spec *spec
         st = add_grads(g, m, sum);
     if (st == KL_OK && spec->training)
         st = add_states(g);
+    if (st == KL_OK && spec->training && spec->meet > 0)
+        st = kl__graph_meet(g, spec->meet, &points);
     if (st == KL_OK)
         st = kl__graph_prune(g);
     if (st == KL_OK)

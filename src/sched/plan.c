@@ -185,7 +185,7 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     if (st == KL_OK)
         st = kl__plan_passes(ctx, graph, opts, &p->n_prepared);
     p->stale = p->n_prepared > 0;
-    if (st == KL_OK)
+    if (st == KL_OK && !opts->apart)
         place_outputs(graph);
     if (st == KL_OK)
         st = place_constants(p, align);
@@ -220,7 +220,7 @@ void kl__plan_destroy(kl__plan *p)
 kl_status kl__plan_run(kl__plan *p, kl__lane *lane)
 {
     size_t first = p->stale ? 0 : p->first_step[p->n_prepared];
-    kl_status st = p->sync ? kl__debug_run(p, lane)
+    kl_status st = p->sync ? kl__debug_run(p, lane, 0, p->graph->n_applies)
                            : kl__seq_run(p->seq, lane, first, kl__seq_count(p->seq));
     p->stale = p->stale && st != KL_OK;
     return st;
@@ -229,6 +229,10 @@ kl_status kl__plan_run(kl__plan *p, kl__lane *lane)
 kl_status kl__plan_run_part(kl__plan *p, kl__lane *lane, size_t first, size_t last)
 {
     const size_t n = p->graph->n_applies;
+    if (first >= n && n) /* an earlier part took the copies along */
+        return KL_OK;
+    if (p->sync)
+        return kl__debug_run(p, lane, first, last);
     return kl__seq_run(p->seq, lane, p->first_step[first],
                        last < n ? p->first_step[last] : kl__seq_count(p->seq));
 }

@@ -26,6 +26,7 @@ typedef struct kl__plan_opts {
     bool no_fuse;       /* keep element-wise ops apart (tests) */
     bool exact;         /* as in a context of KL_CTX_EXACT */
     bool separate;      /* no value's memory is reused: parts of the plan can run again and again */
+    bool apart;         /* outputs are copied to their places at the end, none is made there */
     /* parameters seldom change: what depends on them only is run once per kl__plan_params */
     bool prepare;
 } kl__plan_opts;
@@ -42,7 +43,7 @@ void kl__plan_destroy(kl__plan *p);
  * checks it. */
 kl_status kl__plan_run(kl__plan *p, kl__lane *lane);
 /** The same for applies first .. last-1 of its graph; n_applies as `last` takes the copies to outputs
- * along. Not in sync and debug-buffer contexts. */
+ * along. */
 kl_status kl__plan_run_part(kl__plan *p, kl__lane *lane, size_t first, size_t last);
 /** Which version of the parameters later runs see. */
 void kl__plan_params(kl__plan *p, uint64_t version);

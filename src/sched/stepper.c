@@ -3,6 +3,7 @@
 #include "sched/stepper_inside.h"
 
 #include "base/mem.h"
+#include "sched/meet.h"
 
 #include <limits.h>
 #include <math.h>
@@ -39,11 +40,26 @@ static void place_sums(const kl__stepper *s, kl_graph *g, kl__pass *p)
 
 kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
 {
+    return kl__pass_of(s, n, training, -1);
+}
+
+static void free_pass(kl__pass *p)
+{
+    if (p)
+        kl__free(p->meet);
+    kl__free(p);
+}
+
+kl__pass *kl__pass_of(kl__stepper *s, int64_t n, bool training, int shard)
+{
     for (kl__pass *p = s->passes; p; p = p->next)
-        if (p->n == n && p->training == training)
+        if (p->n == n && p->training == training && p->shard == shard)
             return p;
     kl__pass *p = kl__calloc(1, sizeof *p);
-    kl__pass_spec spec = {.training = training, .loss = s->loss, .logits = s->logits};
+    kl__pass_spec spec = {.training = training,
+                          .loss = s->loss,
+                          .logits = s->logits,
+                          .meet = shard >= 0 ? s->opts.shards : 0};
     kl_graph *g = p ? kl__pass_graph(s->model, n, &spec) : NULL;
     if (!g) {
         kl__free(p);
@@ -51,15 +67,22 @@ kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
     }
     p->n = n;
     p->training = training;
+    p->shard = shard;
+    if (shard >= 0)
+        kl__meet_place(s, g, shard);
     p->n_slots = kl__place_inputs(g);
     kl__replica_place(s->replica, g);
     place_sums(s, g, p);
-    const kl__plan_opts opts = {.step = s->step_block, .prepare = !training};
-    if (!(p->plan = kl__plan_create(s->ctx, g, &opts))) {
-        kl__free(p);
+    const kl__plan_opts opts = {.step = shard >= 0 ? s->meet->step[shard] : s->step_block,
+                                .apart = shard >= 0, /* the sums are another shard's till the end */
+                                .prepare = !training};
+    p->plan = kl__plan_create(s->ctx, g, &opts);
+    if (!p->plan || (shard >= 0 && kl__meet_cuts(s, p) != KL_OK)) {
+        kl__plan_destroy(p->plan);
+        free_pass(p);
         return NULL;
     }
-    if (training)
+    if (training && shard < 0)
         kl__tree_cuts(s, p);
     p->next = s->passes;
     s->passes = p;
@@ -71,7 +94,7 @@ static void drop_passes(kl__stepper *s)
     for (kl__pass *p = s->passes, *next; p; p = next) {
         next = p->next;
         kl__plan_destroy(p->plan);
-        kl__free(p);
+        free_pass(p);
     }
     s->passes = NULL;
 }
@@ -87,7 +110,7 @@ static kl_status zero_fill(kl__stepper *s, kl__mem *m)
 /** Sizes of the sums; needs one lowered graph to see the values of state updates. */
 static kl_status size_sums(kl__stepper *s)
 {
-    kl_graph *g = kl__pass_graph(s->model, 2, &(kl__pass_spec){true, s->loss, s->logits});
+    kl_graph *g = kl__pass_graph(s->model, 2, &(kl__pass_spec){true, s->loss, s->logits, 0});
     if (!g)
         return kl__last_status();
     s->state_at = s->totals_at = s->model->trainable_elems;
@@ -136,6 +159,8 @@ static kl_status create(kl__stepper *s)
         kl__tree_buckets(s);
     s->sums = zeroed(s, s->sums_elems * s->real_size, &st);
     s->step_block = zeroed(s, KL__STEP_WORDS * 4, &st);
+    if (st == KL_OK && s->opts.meet && s->opts.shards > 1)
+        st = kl__meet_create(s);
     if (st != KL_OK || s->opts.follower)
         return st;
     st = kl__tree_grow(s, s->opts.shards);
@@ -185,6 +210,7 @@ void kl__stepper_destroy(kl__stepper *s)
     for (int i = 0; i < KL__RING; i++)
         kl__event_release(&s->ring[i].done);
     drop_passes(s);
+    kl__meet_destroy(s->meet);
     kl__plan_destroy(s->update);
     for (int i = 0; i < KL__MAX_LEVELS; i++) {
         for (int b = 0; b < s->n_buckets; b++)
@@ -210,8 +236,8 @@ static uint32_t float_bits(float f)
     return u;
 }
 
-kl_status kl__step_block_write(kl__stepper *s, uint32_t *b, int64_t first, int shards,
-                               const kl__step_scalars *sc)
+void kl__step_block_fill(kl__stepper *s, uint32_t *b, int64_t first, int shards,
+                         const kl__step_scalars *sc)
 {
     memset(b, 0, KL__STEP_WORDS * sizeof *b);
     b[KL__STEP_STEP] = (uint32_t)sc->step;
@@ -223,6 +249,12 @@ kl_status kl__step_block_write(kl__stepper *s, uint32_t *b, int64_t first, int s
     for (int i = 0; i < 4; i++)
         b[KL__STEP_P0 + i] = float_bits(sc->p[i]);
     b[KL__STEP_SHARDS] = float_bits((float)shards);
+}
+
+kl_status kl__step_block_write(kl__stepper *s, uint32_t *b, int64_t first, int shards,
+                               const kl__step_scalars *sc)
+{
+    kl__step_block_fill(s, b, first, shards, sc);
     kl__event done = {NULL}; /* the caller's block outlives the step */
     kl_status st = kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE), (kl__span){s->step_block, 0},
                                   b, KL__STEP_WORDS * sizeof *b, &done);
@@ -264,8 +296,7 @@ static kl_status end_entry(kl__stepper *s, kl__entry *e, kl__lane *lane)
     return st;
 }
 
-/** Into the tree, all buckets. */
-static kl_status join(kl__stepper *s, int shard, int shards, kl__lane *lane)
+kl_status kl__stepper_join(kl__stepper *s, int shard, int shards, kl__lane *lane)
 {
     kl_status st = KL_OK;
     for (int b = 0; st == KL_OK && b < s->n_buckets; b++) {
@@ -305,11 +336,13 @@ static kl_status run_shards(kl__stepper *s, const kl_bind *binds, size_t n, int6
 {
     const int shards = s->opts.shards;
     kl_status st = KL_OK;
+    if (s->meet)
+        return kl__meet_step(s, binds, n, batch, e, sc, lane);
     for (int i = 0; st == KL_OK && i < shards; i++) {
         const int64_t first = batch * i / shards, end = batch * (i + 1) / shards;
         st = run_shard(s, binds, n, first, end - first, e, i, sc);
         if (st == KL_OK && shards > 1)
-            st = join(s, i, shards, lane);
+            st = kl__stepper_join(s, i, shards, lane);
     }
     return st;
 }
@@ -367,6 +400,9 @@ static kl_status backward_locked(kl__stepper *s, const kl_bind *binds, size_t n,
     kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
     const int64_t batch = kl__binds_batch(s->model, binds, n);
     kl_status st = check_batch(s, batch);
+    if (st == KL_OK && s->meet)
+        st = kl__fail(KL_E_UNSUPPORTED, "batch statistics of all shards: a step by hand gives one "
+                                        "shard after the other; kl_trainer_step has them all");
     if (st == KL_OK && s->by_hand == KL__MAX_SHARDS)
         st = kl__fail(KL_E_ARG, "%d passes without an update: no more can be added",
                       KL__MAX_SHARDS);
@@ -382,7 +418,7 @@ static kl_status backward_locked(kl__stepper *s, const kl_bind *binds, size_t n,
     if (st == KL_OK)
         st = run_shard(s, binds, n, s->hand_samples, batch, e, 0, sc);
     if (st == KL_OK)
-        st = join(s, s->by_hand, INT_MAX, lane);
+        st = kl__stepper_join(s, s->by_hand, INT_MAX, lane);
     if (st == KL_OK)
         st = end_entry(s, e, lane);
     if (st == KL_OK) {

@@ -23,6 +23,7 @@ typedef struct kl__stepper_opts {
     int shards;          /* >= 1 */
     const kl__group *groups; /* one per trainable parameter, in the model's order; copied */
     bool buckets;        /* the sums may leave in pieces (teams) */
+    bool meet;           /* batch statistics of all shards together */
     bool follower;       /* no update until kl__stepper_lead */
 } kl__stepper_opts;
 
@@ -81,6 +82,7 @@ kl_status kl__stepper_set_state(kl__stepper *s, int k, const void *src);
 typedef struct kl__pass_spec {
     bool training;
     const char *loss, *logits;
+    int meet; /* training, > 0: batch statistics are those of so many shards together */
 } kl__pass_spec;
 /** Lowered graph for n samples with outputs "loss_sum", "loss_weight", "correct" (where logits),
  * and in training "grad:NAME" for parameters that are trained and "state:I" for value I of the

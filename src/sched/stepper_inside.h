@@ -20,6 +20,8 @@ typedef struct kl__pass {
     struct kl__pass *next;
     int64_t n;
     bool training;
+    int shard;           /* whose row it gives where shards meet; -1: nobody's */
+    size_t *meet;        /* applies after which shards meet, and all applies */
     kl__plan *plan;
     int n_slots;
     bool finite_known; /* the totals it writes */
@@ -50,6 +52,7 @@ typedef struct kl__entry {
     int64_t step, samples;
     int shards;          /* of a step; 0: by hand */
     kl__event done;
+    int32_t counts[KL__MAX_SHARDS]; /* samples of the shards, where they meet; lives as block does */
     uint32_t block[KL__MAX_SHARDS][KL__STEP_WORDS]; /* lives until the step ran */
     double totals[KL__TOTALS]; /* room for f32 or f64 as read */
     bool has_correct;
@@ -71,6 +74,7 @@ struct kl__stepper {
     kl__bucket bucket[KL__MAX_BUCKETS];
     int n_buckets;
     kl__pass *passes;
+    struct kl__meet *meet; /* NULL: batch statistics are a shard's own */
     kl__plan *update, *add[KL__MAX_LEVELS][KL__MAX_BUCKETS]; /* sums += level[i], a bucket */
     /* by hand: shards added since the last update, and the node that the last one became */
     int by_hand;
@@ -122,10 +126,16 @@ kl_status kl__tree_fold(kl__stepper *s, int bucket, kl__node_id node, kl__lane *
 
 /* stepper.c */
 kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training);
+/** The pass of a shard that meets others; -1: of any. */
+kl__pass *kl__pass_of(kl__stepper *s, int64_t n, bool training, int shard);
+/** A shard's sums into the tree, all buckets. */
+kl_status kl__stepper_join(kl__stepper *s, int shard, int shards, kl__lane *lane);
 /** What the totals of an entry that is done say. */
 void kl__result_of(const kl__stepper *s, const kl__entry *e, kl__result *out);
 /** A shard without samples. */
 kl_status kl__shard_zero(kl__stepper *s, kl__lane *lane);
+void kl__step_block_fill(kl__stepper *s, uint32_t *block, int64_t first, int shards,
+                         const kl__step_scalars *sc);
 kl_status kl__step_block_write(kl__stepper *s, uint32_t *block, int64_t first, int shards,
                                const kl__step_scalars *sc);
 

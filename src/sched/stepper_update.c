@@ -6,6 +6,7 @@
 #include "ops/grad_norm.h"
 #include "ops/optim.h"
 #include "sched/debug.h"
+#include "sched/meet.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -130,7 +131,7 @@ static size_t run_of(const kl__stepper *s, const kl_graph *pass, size_t i, size_
  * graph, so that one launch takes those that follow one rule; the gaps stay zero. */
 static kl_status add_states(kl__stepper *s, kl_graph *g, kl__mem *params)
 {
-    kl_graph *pass = kl__pass_graph(s->model, 2, &(kl__pass_spec){true, s->loss, s->logits});
+    kl_graph *pass = kl__pass_graph(s->model, 2, &(kl__pass_spec){true, s->loss, s->logits, 0});
     size_t at = s->state_at, r = s->real_size, n = 0, elems = 0;
     if (!pass)
         return kl__last_status();
@@ -198,7 +199,7 @@ kl_status kl__explain_shard(kl__stepper *s, int64_t n, int64_t at, uint64_t entr
     if (st == KL_OK)
         st = kl__inputs_bind(s, p, NULL, 0, at, entry);
     if (st == KL_OK)
-        st = kl__debug_find(p->plan, lane);
+        st = kl__debug_find(p->plan, lane, 0, p->plan->graph->n_applies);
     return st == KL_E_NUMERIC ? kl__fail_in(st, "step %lld", (long long)step) : st;
 }
 
@@ -229,7 +230,13 @@ kl_status kl__stepper_explain(kl__stepper *s, int64_t step)
                                 (kl__span){in->device[at % KL__STAGES], 0},
                                 in->host[at % KL__RING], bytes, NULL);
     }
-    for (int i = 0; st == KL_OK && i < e->shards; i++) {
+    if (st == KL_OK && s->meet)
+        st = kl__meet_explain(s, &(kl__meet_job){.batch = e->samples,
+                                                 .entry = at,
+                                                 .end = e->shards,
+                                                 .block = e->block,
+                                                 .counts = e->counts}, step);
+    for (int i = 0; st == KL_OK && !s->meet && i < e->shards; i++) {
         const int64_t first = e->samples * i / e->shards, end = e->samples * (i + 1) / e->shards;
         st = kl__explain_shard(s, end - first, first, at, e->block[i], step);
     }

@@ -141,6 +141,8 @@ kl_status kl_trainer_save(kl_trainer *tr, const char *path, const kl_meta *meta,
         st = add_meta(&f, "kiln.step", kl__asprintf("%lld", (long long)steps));
     if (st == KL_OK)
         st = add_meta(&f, "kiln.shards", kl__asprintf("%d", tr->shards));
+    if (st == KL_OK && tr->batchnorm_all)
+        st = add_meta(&f, "kiln.batchnorm_all", kl__strdup("1"));
     if (st == KL_OK)
         st = add_meta(&f, "kiln.optimizer", kl__trainer_optimizer(tr));
     if (st == KL_OK)
@@ -346,7 +348,7 @@ kl_status kl_trainer_load(kl_trainer *tr, const char *path)
     if (!st)
         return kl__last_status();
     const char *at = kl__st_meta(st, "kiln.step"), *shards = kl__st_meta(st, "kiln.shards"),
-               *seeds = kl__st_meta(st, "kiln.seed");
+               *seeds = kl__st_meta(st, "kiln.seed"), *all = kl__st_meta(st, "kiln.batchnorm_all");
     if (!at || !kl__parse_i64(at, &step) || step < 0 || !seeds || !kl__parse_u64(seeds, &seed))
         status =
             kl__fail(KL_E_FORMAT,
@@ -360,6 +362,9 @@ kl_status kl_trainer_load(kl_trainer *tr, const char *path)
     if (status == KL_OK)
         status = same_text(path, "number of shards", shards ? shards : "1",
                            kl__asprintf("%d", tr->shards));
+    if (status == KL_OK)
+        status = same_text(path, "batch norm over all shards (1) or each (0)", all ? all : "0",
+                           kl__strdup(tr->batchnorm_all ? "1" : "0"));
     if (status == KL_OK)
         status = load_params(tr->model, st, path);
     if (status == KL_OK)

@@ -149,6 +149,7 @@ kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, con
         tr->n_ctx = n_ctx;
         tr->exchange = o->exchange;
         tr->allow_nan = o->allow_nan;
+        tr->batchnorm_all = o->batchnorm_all;
         tr->shards = o->shards ? o->shards : n_ctx > 1 || o->exchange ? 16 : 1;
         st = resolve_optim(tr, o);
     }
@@ -162,6 +163,7 @@ kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, con
                                .n_states = kl__optim_n_states(tr->optim, &tr->attrs),
                                .clip_norm = o->clip_norm,
                                .shards = tr->shards,
+                               .meet = o->batchnorm_all,
                                .groups = groups};
         st = make_engine(tr, &so, o) ? KL_OK : kl__last_status();
     }

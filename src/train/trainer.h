@@ -22,7 +22,7 @@ struct kl_trainer {
     kl__optim attrs;
     kl_schedule schedule;
     int shards;
-    bool allow_nan;
+    bool allow_nan, batchnorm_all;
     const kl_exchange *exchange; /* NULL: one process; borrowed */
     int64_t steps;        /* queued */
     double last_lr;
