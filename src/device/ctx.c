@@ -3,8 +3,6 @@
 #include "base/mem.h"
 #include "device/ctx.h"
 
-#include <kiln/ops.h> /* KL_NONE */
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

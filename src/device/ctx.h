@@ -78,7 +78,8 @@ void kl__link_end(kl__lane *lane, kl__link *link, cl_int code, cl_event *done);
 cl_int kl__lane_barrier(kl__lane *lane);
 
 /* ---- waiting, and losing the device: wait.c ---- */
-typedef struct kl__hub kl__hub; /* what callbacks of events may touch, also when the context is gone */
+typedef struct kl__hub
+    kl__hub; /* what callbacks of events may touch, also when the context is gone */
 kl__hub *kl__hub_create(void);
 void kl__hub_leave(kl__hub *hub); /* the context goes */
 typedef enum kl__ctx_state { KL__CTX_WELL, KL__CTX_FAILED, KL__CTX_HUNG } kl__ctx_state;
@@ -88,8 +89,8 @@ kl_status kl__ctx_well(const kl_ctx *ctx);
 kl_status kl__event_wait_for(kl_ctx *ctx, kl__event e, const char *what);
 /** The sentence of a command that ended with `code`. */
 kl_status kl__event_failed(const kl_ctx *ctx, const char *call, cl_int code);
-/** After a call that should have waited and failed: waits until the queues are idle, in a thread, for
- * a while. false: they are not, and the device counts as hung from now on. */
+/** After a call that should have waited and failed: waits until the queues are idle, in a thread,
+ * for a while. false: they are not, and the device counts as hung from now on. */
 bool kl__ctx_quiesce(kl_ctx *ctx);
 /** Of a device that failed: waits until its last commands are over. false: it is a hung one. */
 bool kl__ctx_settle(kl_ctx *ctx);

@@ -111,7 +111,8 @@ kl_status kl_device_list(kl_device_info *out, size_t cap, size_t *n)
     return st;
 }
 
-/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name; what group.c makes of it is more ----
+/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name; what group.c makes of it is more
+ * ----
  */
 
 static void put_device(kl__text *t, const kl_device_info *d)

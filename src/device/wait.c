@@ -1,9 +1,9 @@
 /* Waiting, with an end to it, and losing a device.
  *
  * clWaitForEvents cannot give up, so a wait is for a callback of the event's, and what the callback
- * touches must outlive a device that hangs: it lives in the hub, which is counted by its context and
- * by each callback that is still to come. Only when the callback has come (or a look at the event
- * says so) is the event waited for as OpenCL wants it, which then takes no time and makes the
+ * touches must outlive a device that hangs: it lives in the hub, which is counted by its context
+ * and by each callback that is still to come. Only when the callback has come (or a look at the
+ * event says so) is the event waited for as OpenCL wants it, which then takes no time and makes the
  * command's results visible. */
 #include "base/mem.h"
 #include "device/ctx.h"
@@ -186,7 +186,8 @@ static void tell_all(kl__hub *h, bool notified)
     }
 }
 
-/* ---- settling: what a failed device has under way must be over before anybody frees its memory ---- */
+/* ---- settling: what a failed device has under way must be over before anybody frees its memory
+ * ---- */
 
 static void finish_queue(const settler *s, cl_command_queue queue)
 {

@@ -32,8 +32,8 @@ void n_unlock(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* A driver has threads of its own, so what a callback waits for comes about. The thread does no more
- * than that: the rest stays as late as can be. */
+/* A driver has threads of its own, so what a callback waits for comes about. The thread does no
+ * more than that: the rest stays as late as can be. */
 static pthread_cond_t owed = PTHREAD_COND_INITIALIZER;
 
 static void *driver(void *unused)
