@@ -42,14 +42,16 @@ static bool devices_own(kl_status st)
     return st == KL_E_DEVICE || st == KL_E_MEMORY || st == KL_E_BUILD;
 }
 
-/** Gives the task to the living members (COMMIT: to the root) and waits for all. What failed is lost
- * where it is the device's own failure; KL_E_DEVICE: some device was lost. */
+/** Gives the task to the living members (COMMIT: to the root) and waits for all. What failed is
+ * lost where it is the device's own failure; KL_E_DEVICE: some device was lost. */
 static kl_status run_task(kl__team *t, kl__task task)
 {
     kl_status st = KL_OK;
     bool lost = false;
     kl__lock(&t->lock);
     t->stop = t->published = false;
+    t->given = t->exchanged;
+    memset(t->met, 0, sizeof t->met);
     for (int i = 0; i < t->n; i++) {
         kl__member *m = &t->member[i];
         m->n_sent = 0;
@@ -97,7 +99,8 @@ static bool choose_root(kl__team *t)
     return m != NULL;
 }
 
-/** The states of the last step went with its root: the step is computed again from those before it. */
+/** The states of the last step went with its root: the step is computed again from those before it.
+ */
 static bool must_go_back(const kl__team *t)
 {
     return t->committed != t->version && t->member[t->root].state_version != t->version;
@@ -222,6 +225,7 @@ static kl_status run_entry(kl__team *t, uint64_t k)
     kl_status st = take_model(t);
     memset(t->n_received, 0, sizeof t->n_received);
     memset(t->n_sent, 0, sizeof t->n_sent);
+    t->exchanged = 0;
     if (st == KL_OK)
         st = e->eval ? run_eval(t, k) : run_step(t, k);
     return st;
@@ -347,6 +351,8 @@ static kl_status create(kl__team *t, kl_ctx *const *ctx)
     st = make_buffers(t);
     if (st == KL_OK)
         st = make_members(t, ctx);
+    if (st == KL_OK)
+        st = kl__team_meet_create(t);
     if (st != KL_OK)
         return st;
     kl__lock(&t->model->lock);
@@ -429,6 +435,8 @@ void kl__team_destroy(kl__team *t)
             kl__free(t->ring[i].host[k]);
     for (int i = 0; i < t->n_nodes && !t->hung; i++)
         kl__free(t->received[i].bytes);
+    if (!t->hung)
+        kl__free(t->rows);
     kl__free(t->received);
     kl__free(t->reduced);
     kl__cond_finish(&t->cond);

@@ -2,6 +2,7 @@
 #include "sched/team_inside.h"
 
 #include "base/mem.h"
+#include "sched/meet.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -28,10 +29,11 @@ static kl_status copy_inputs(kl__team *t, kl__team_entry *e, const kl_bind *bind
         if (!b)
             return kl__fail(KL_E_ARG, "input \"%s\" is not bound", in->name);
         if (!b->host)
-            return kl__fail(KL_E_UNSUPPORTED,
-                            "input \"%s\": a tensor lies on one device; training over several takes "
-                            "host memory",
-                            in->name);
+            return kl__fail(
+                KL_E_UNSUPPORTED,
+                "input \"%s\": a tensor lies on one device; training over several takes "
+                "host memory",
+                in->name);
         if (bytes > e->cap[i]) {
             void *p = kl__realloc(e->host[i], bytes, 1);
             if (!p)
@@ -53,8 +55,9 @@ static kl_status queue(kl__team *t, const kl_bind *binds, size_t n, const kl__st
     if (batch == 0)
         return kl__fail(KL_E_ARG, "the batch is empty");
     if (sc && t->freezes != t->model->freezes)
-        return kl__fail(KL_E_ARG, "parameters were frozen or freed after the trainer was made: make "
-                                  "a new one");
+        return kl__fail(KL_E_ARG,
+                        "parameters were frozen or freed after the trainer was made: make "
+                        "a new one");
     kl__lock(&t->lock);
     while (t->head - t->run >= KL__RING - 1)
         kl__cond_wait(&t->cond, &t->lock);
@@ -184,7 +187,13 @@ kl_status kl__team_explain(kl__team *t, int64_t step)
     kl_status st = kl__member_sync(m);
     if (st == KL_OK)
         st = kl__member_upload(m, e, 0, shards);
-    for (int i = 0; st == KL_OK && i < shards; i++) {
+    if (st == KL_OK && m->stepper->meet)
+        st = kl__meet_explain(m->stepper, &(kl__meet_job){.batch = e->batch,
+                                                          .end = shards,
+                                                          .block = m->block,
+                                                          .counts = m->counts,
+                                                          .sc = &e->sc}, step);
+    for (int i = 0; st == KL_OK && !m->stepper->meet && i < shards; i++) {
         const int64_t first = kl__shard_at(e->batch, i, shards),
                       end = kl__shard_at(e->batch, i + 1, shards);
         st = kl__step_block_write(m->stepper, m->block[i], first, shards, &e->sc);

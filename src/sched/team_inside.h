@@ -1,15 +1,15 @@
 /* What the files of the team share.
  *
- * Threads: the caller's (queues entries, takes results), the team's (runs entries one by one, decides
- * who carries what and what a loss means), and one per member (drives its context). `lock` guards what
- * says so; the rest of a member belongs to its own thread while it has a task, and to the team's while
- * it has none.
+ * Threads: the caller's (queues entries, takes results), the team's (runs entries one by one,
+ * decides who carries what and what a loss means), and one per member (drives its context). `lock`
+ * guards what says so; the rest of a member belongs to its own thread while it has a task, and to
+ * the team's while it has none.
  *
- * Versions: parameters version v are those after v updates of this team. params[v & 1] holds version
- * `version` on the host, states[c & 1] the optimizer's of version `committed`, which is `version` or
- * the one before: the states of a step come from the root while the next one runs. A root that is lost
- * before they are there takes nothing along: the step before is computed again from what is here, with
- * its batch, which the ring still has. */
+ * Versions: parameters version v are those after v updates of this team. params[v & 1] holds
+ * version `version` on the host, states[c & 1] the optimizer's of version `committed`, which is
+ * `version` or the one before: the states of a step come from the root while the next one runs. A
+ * root that is lost before they are there takes nothing along: the step before is computed again
+ * from what is here, with its batch, which the ring still has. */
 #ifndef KL_SCHED_TEAM_INSIDE_H
 #define KL_SCHED_TEAM_INSIDE_H
 
@@ -64,14 +64,16 @@ typedef struct kl__member {
     kl__sent sent[KL__MAX_NODES];
     int n_sent;                     /* lock */
     uint32_t (*block)[KL__STEP_WORDS]; /* a step block per shard */
-    /* where a root's results arrive: exchanged for the team's when whole, so that a device that wakes
-     * up late writes where nobody looks */
+    /* where a root's results arrive: exchanged for the team's when whole, so that a device that
+     * wakes up late writes where nobody looks */
     char *params, *states;
+    char *rows;                   /* its own of a meeting, as they arrive */
+    int32_t counts[KL__MAX_SHARDS]; /* samples of the shards, where they meet */
     double (*totals)[KL__TOTALS]; /* evaluation: a shard each; f32 or f64 as read */
     kl__event states_read;        /* a root's; none: they are there */
     kl__event own[KL__MAX_BUCKETS]; /* a root's: its own sums of a bucket are whole */
     double per_sample;            /* seconds; 0: not known */
-    double busy;
+    double busy, waited;          /* waited: for others' rows, in this step */
     int measured, n_passes;       /* steps measured; plans there were when it was */
 } kl__member;
 
@@ -104,6 +106,10 @@ struct kl__team {
     int n_nodes, n_received[KL__MAX_BUCKETS], n_sent[KL__MAX_BUCKETS];
     char *reduced;          /* all_reduce: the sums of all processes */
     bool exchange_failed;
+    char *rows;             /* where shards meet: all rows of a step, placed as on a device */
+    int met[KL__MAX_SHARDS]; /* meetings that a shard of this process has left its row for; lock */
+    size_t exchanged, given; /* meetings whose rows went round the processes: in all, and in attempts
+                                before this one; lock */
     int counts[KL_MAX_GROUP];
     bool counts_known;
     double began;
@@ -120,8 +126,8 @@ void *kl__member_main(void *member);
 kl_status kl__member_create(kl__member *m);
 void kl__member_finish(kl__member *m);
 bool kl__team_stopped(kl__team *t);
-/** Its shards' passes with the tree as far as it goes within them; what cannot be added here is read
- * to the host. keep: what is held stays in the levels (a root). */
+/** Its shards' passes with the tree as far as it goes within them; what cannot be added here is
+ * read to the host. keep: what is held stays in the levels (a root). */
 kl_status kl__member_part(kl__member *m, kl__team_entry *e, bool keep, int base, int shards);
 kl_status kl__member_export(kl__member *m, kl__node_id id, int bucket, kl__mem *from, bool last);
 /** Parameters of the team's version are on the device. */
@@ -131,6 +137,14 @@ kl_status kl__member_upload(kl__member *m, const kl__team_entry *e, int first, i
 /* team_root.c */
 kl_status kl__root_step(kl__member *m, kl__team_entry *e);
 kl_status kl__root_commit(kl__member *m);
+
+/** An exchange that fails leaves the others waiting for ever. */
+kl_status kl__team_exchanged(kl__team *t, kl_status st);
+
+/* team_meet.c */
+kl_status kl__team_meet_create(kl__team *t);
+/** Its shards' passes up to their last meeting. KL_E_CANCELLED: the attempt is given up. */
+kl_status kl__member_meet(kl__member *m, const kl__team_entry *e);
 
 /* team_speed.c */
 void kl__team_divide(kl__team *t);

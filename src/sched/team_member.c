@@ -2,6 +2,7 @@
 #include "sched/team_inside.h"
 
 #include "base/mem.h"
+#include "sched/meet.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ void kl__member_finish(kl__member *m)
     kl__free(m->block);
     kl__free(m->totals);
     kl__free(m->params);
+    kl__free(m->rows);
     kl__free(m->states);
 }
 
@@ -83,10 +85,11 @@ static kl_status prove_equal(kl__member *m)
                                  (kl__span){m->stepper->replica->params, 0}, m->params,
                                  t->param_bytes, NULL);
     if (st == KL_OK && memcmp(m->params, t->params[t->version & 1], t->param_bytes) != 0)
-        st = kl__fail(KL_E_DEVICE,
-                      "after update %lld its parameters are not those that it was given: its memory "
-                      "or the way there cannot be trusted",
-                      (long long)t->version);
+        st =
+            kl__fail(KL_E_DEVICE,
+                     "after update %lld its parameters are not those that it was given: its memory "
+                     "or the way there cannot be trusted",
+                     (long long)t->version);
     return st;
 }
 
@@ -211,7 +214,9 @@ static kl_status run_shard(const part *p, int shard)
     const bool last = shard == m->end - 1;
     kl__pass *pass = NULL;
     kl_status st = KL_OK;
-    if (count) {
+    if (s->meet) {
+        st = kl__meet_run(s, s->meet->n_points, shard, lane);
+    } else if (count) {
         pass = kl__pass_get(s, count, true);
         st = pass ? kl__step_block_write(s, m->block[shard], first,
                                          batch < shards ? (int)batch : shards, &p->e->sc)
@@ -241,6 +246,8 @@ kl_status kl__member_part(kl__member *m, kl__team_entry *e, bool keep, int base,
     kl_status st = kl__tree_grow(m->stepper, keep ? m->team->opts.step.shards : m->end - base + 1);
     if (st == KL_OK && m->first < m->end)
         st = kl__member_upload(m, e, m->first, m->end);
+    if (st == KL_OK && m->stepper->meet)
+        st = kl__member_meet(m, e);
     for (int i = m->first; st == KL_OK && i < m->end && !kl__team_stopped(m->team); i++)
         st = run_shard(&p, i);
     return st;
@@ -254,16 +261,17 @@ static kl_status follower_step(kl__member *m, kl__team_entry *e)
         return KL_OK;
     kl_status st = kl__member_sync(m);
     const double begin = kl__now();
+    m->waited = 0;
     if (st == KL_OK)
         st = kl__member_part(m, e, false, base, INT_MAX);
     if (kl__team_stopped(t)) {
         kl_status over = kl_ctx_finish(m->ctx); /* what it reads and writes is used again */
-        return st ? st : over;
+        return st && st != KL_E_CANCELLED ? st : over;
     }
     if (st == KL_OK)
         st = deliver(m);
     if (st == KL_OK)
-        kl__member_measured(m, kl__now() - begin,
+        kl__member_measured(m, kl__now() - begin - m->waited,
                             kl__shard_at(e->batch, m->end, shards) -
                                 kl__shard_at(e->batch, m->first, shards));
     return st;

@@ -1,5 +1,6 @@
-/* The root of a team: the sums of all shards meet on its context, which updates; the parameters go out
- * to the others by way of the host, the optimizer's states come to the host while the next step runs. */
+/* The root of a team: the sums of all shards meet on its context, which updates; the parameters go
+ * out to the others by way of the host, the optimizer's states come to the host while the next step
+ * runs. */
 #include "sched/team_inside.h"
 
 #include "base/mem.h"
@@ -27,7 +28,8 @@ static void swap(char **a, char **b)
 
 /* ---- the others' sums ---- */
 
-/** Waits for a bucket of a member's node; takes the time when the own shards are done on the way. */
+/** Waits for a bucket of a member's node; takes the time when the own shards are done on the way.
+ */
 static kl_status wait_for(kl__member *m, const kl__sent *n, int bucket, double *own_done)
 {
     kl__team *t = m->team;
@@ -137,8 +139,7 @@ static kl_status list_nodes(kl__team *t)
     return KL_OK;
 }
 
-/** An exchange that fails leaves the others waiting for ever. */
-static kl_status exchanged(kl__team *t, kl_status st)
+kl_status kl__team_exchanged(kl__team *t, kl_status st)
 {
     if (st != KL_OK)
         t->exchange_failed = true;
@@ -155,7 +156,7 @@ static kl_status take_processes(kl__member *m, int b, const tree *w, bool *first
     for (int i = 0; st == KL_OK && i < t->n_nodes; i++) {
         kl__sent *n = &t->received[i];
         if (i >= t->n_received[b]) { /* else it came for an attempt that failed here */
-            st = exchanged(t, x->receive(x->user, n->bytes + at->first * r, at->n * r, n->ready));
+            st = kl__team_exchanged(t, x->receive(x->user, n->bytes + at->first * r, at->n * r, n->ready));
             t->n_received[b] = i + (st == KL_OK);
         }
         if (st == KL_OK)
@@ -184,7 +185,7 @@ static kl_status send_nodes(kl__member *m)
                                  id[i].level);
             if (st == KL_OK && i >= t->n_sent[b]) {
                 const kl__bucket *at = &s->bucket[b];
-                st = exchanged(t, x->send(x->user, sent->bytes + at->first * s->real_size,
+                st = kl__team_exchanged(t, x->send(x->user, sent->bytes + at->first * s->real_size,
                                           at->n * s->real_size, 0));
                 t->n_sent[b] = i + (st == KL_OK);
             }
@@ -208,7 +209,7 @@ static kl_status reduce(kl__member *m)
         st = kl__event_wait(m->ctx, m->sent[0].read[b]);
         if (st == KL_OK && !t->n_sent[b]) {
             memcpy(sum, bytes, at->n * s->real_size);
-            st = exchanged(t, x->all_reduce(x->user, sum, at->n, t->model->real));
+            st = kl__team_exchanged(t, x->all_reduce(x->user, sum, at->n, t->model->real));
             t->n_sent[b] = st == KL_OK;
         }
         if (st == KL_OK && x->rank == 0)
@@ -366,6 +367,7 @@ kl_status kl__root_step(kl__member *m, kl__team_entry *e)
     if (st == KL_OK)
         st = kl__member_sync(m);
     const double begin = kl__now();
+    m->waited = 0;
     if (st == KL_OK)
         st = kl__member_part(m, e, true, w.base, w.shards);
     if (st == KL_OK)
@@ -375,12 +377,12 @@ kl_status kl__root_step(kl__member *m, kl__team_entry *e)
     else if (!own_done)
         own_done = kl__now();
     if (st == KL_OK && x)
-        st = exchanged(t, x->broadcast(x->user, m->params, t->param_bytes + t->totals_bytes, 0));
+        st = kl__team_exchanged(t, x->broadcast(x->user, m->params, t->param_bytes + t->totals_bytes, 0));
     if (st != KL_OK) {
         kl_status over = kl_ctx_finish(m->ctx); /* what it reads and writes is used again */
         return st == KL_E_CANCELLED ? over : st;
     }
-    kl__member_measured(m, own_done - begin, samples);
+    kl__member_measured(m, own_done - begin - m->waited, samples);
     take_result(m, e);
     publish(m, e, here);
     return here ? fetch_states(m) : KL_OK;
