@@ -78,10 +78,13 @@ typedef struct run {
     int batch, shards;
     bool all;
     const double *split;
+    const char *fails; /* the nth call of this fails, counted from the third step on */
+    uint64_t nth;
     /* what came of it */
     float *params[THREAD_EXCHANGE_MAX];
     size_t n;
     double loss;
+    int lost; /* contexts */
     kl__mutex lock;
 } run;
 
@@ -106,7 +109,7 @@ static void train(void *user, const kl_exchange *end)
     const kl_trainer_opts o = {.optim = {.kind = KL_SGD, .momentum = 0.9f},
                                .schedule = {.lr = 0.05},
                                .shards = r->shards,
-                               .batchnorm_all = r->all,
+                               .batchnorm_all = r->all && !getenv("NOALL"),
                                .split = r->split,
                                .check_every = 1,
                                .exchange = end};
@@ -115,6 +118,11 @@ static void train(void *user, const kl_exchange *end)
         fail_here("trainer");
     for (int i = 0; i < STEPS; i++) {
         fill(b, r->batch - (i == 3), i, r->compute); /* a short batch too */
+        if (i == 2 && r->fails) {
+            if (kl_trainer_metrics(tr, &q))
+                fail_here("first steps");
+            fault_cl_at(r->fails, r->nth, false, 0);
+        }
         if (kl_trainer_step(tr, b->binds, 2))
             fail_here("step");
     }
@@ -123,6 +131,12 @@ static void train(void *user, const kl_exchange *end)
     kl__lock(&r->lock);
     r->params[end ? end->rank : 0] = net_params(m, &r->n);
     r->loss = q.loss;
+    size_t n_share = 0;
+    kl_share share[4];
+    if (kl_trainer_shares(tr, share, 4, &n_share))
+        fail_here("shares");
+    for (size_t i = 0; i < n_share && i < 4; i++)
+        r->lost += share[i].lost;
     kl__unlock(&r->lock);
     kl_trainer_destroy(tr);
     kl_model_destroy(m);
@@ -214,6 +228,99 @@ static void runs_are_the_same_bits(void **state)
     assert_same(a, b, n_params(), "a second run");
     free(a);
     free(b);
+}
+
+/* Whoever carries which shard, the bits are those of one context, also where somebody carries none. */
+static void a_group_gives_the_same_bits(void **state)
+{
+    (void)state;
+    static const double splits[][2] = {{1, 1}, {3, 1}, {0, 1}, {1, 0}};
+    const size_t n = n_params();
+    run one = {.batch = 19, .shards = 8, .all = true}, two = one;
+    two.device = "0:0/2";
+    float *a = trained(one);
+    for (size_t k = 0; k < sizeof splits / sizeof *splits; k++) {
+        two.split = splits[k];
+        float *b = trained(two);
+        assert_same(a, b, n, "two contexts");
+        free(b);
+    }
+    two.split = NULL;
+    two.batch = one.batch = 5; /* shards without samples */
+    float *b = trained(two), *c = trained(one);
+    assert_same(c, b, n, "two contexts, empty shards");
+    free(a);
+    free(b);
+    free(c);
+}
+
+/* Rows go round the processes; what is joined by the tree is the same bits, and by all_reduce what all
+ * ranks have is. */
+static void processes_give_the_same_bits(void **state)
+{
+    (void)state;
+    const struct {
+        int ranks, shards;
+        const char *device;
+    } cases[] = {{1, 4, "0:0"}, {2, 8, "0:0"}, {3, 7, "0:0"}, {2, 5, "0:0/2"}};
+    const size_t n = n_params();
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        run r = {.batch = 13, .shards = cases[k].shards, .all = true, .device = cases[k].device};
+        float *a = trained((run){.batch = 13, .shards = cases[k].shards, .all = true});
+        thread_exchange *x = thread_exchange_create(cases[k].ranks, 60);
+        kl__mutex_init(&r.lock);
+        thread_exchange_run(x, train, &r);
+        kl__mutex_finish(&r.lock);
+        assert_null(thread_exchange_aborted(x));
+        thread_exchange_destroy(x);
+        for (int i = 0; i < cases[k].ranks; i++) {
+            assert_same(a, r.params[i], n, "a process");
+            free(r.params[i]);
+        }
+        free(a);
+    }
+}
+
+static void silent(void *user, kl_log_level level, const char *line)
+{
+    (void)user, (void)level, (void)line; /* what is lost is lost on purpose */
+}
+
+/* A context fails in the middle of a step, at launches and at rows on their way: the other wakes up and
+ * computes the step again, to the same bits. */
+static void a_lost_context_changes_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *call;
+        uint64_t nth;
+    } cases[] = {{"clEnqueueNDRangeKernel", 1},   {"clEnqueueNDRangeKernel", 40},
+                 {"clEnqueueNDRangeKernel", 150}, {"clEnqueueReadBuffer", 1},
+                 {"clEnqueueReadBuffer", 6},      {"clEnqueueReadBuffer", 13},
+                 {"clEnqueueWriteBuffer", 25}};
+    const size_t n = n_params();
+    const run calm = {.batch = 19, .shards = 6, .all = true};
+    float *a = trained(calm);
+    fault_cl_wrap(kl__cl());
+    kl__cl_set_table(fault_cl_table());
+    kl_set_log(silent, NULL, KL_LOG_WARN);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        run r = calm;
+        r.device = "0:0/2";
+        r.fails = cases[k].call;
+        r.nth = cases[k].nth;
+        kl__mutex_init(&r.lock);
+        train(&r, NULL);
+        kl__mutex_finish(&r.lock);
+        if (!fault_cl_failed() || r.lost != 1)
+            fail_msg("%s call %d: %d contexts lost", r.fails, (int)r.nth, r.lost);
+        assert_same(a, r.params[0], n, r.fails);
+        fault_cl_at(NULL, 0, false, 0);
+        free(r.params[0]);
+    }
+    kl_set_log(NULL, NULL, KL_LOG_WARN);
+    kl__cl_set_table(NULL);
+    free(a);
 }
 
 /* One shard is the whole batch: the option changes no bit. */
@@ -319,11 +426,16 @@ int main(void)
         cmocka_unit_test(a_step_is_that_of_the_whole_batch),
         cmocka_unit_test(in_double_precision_hardly_a_digit_is_lost),
         cmocka_unit_test(runs_are_the_same_bits),
+        cmocka_unit_test(a_group_gives_the_same_bits),
+        cmocka_unit_test(processes_give_the_same_bits),
+        cmocka_unit_test(a_lost_context_changes_nothing),
         cmocka_unit_test(one_shard_needs_no_meeting),
         cmocka_unit_test(debug_buffers_find_nothing),
         cmocka_unit_test(a_bad_number_is_named),
         cmocka_unit_test(by_hand_is_refused),
         cmocka_unit_test(a_checkpoint_remembers),
     };
+    if (getenv("ONLY"))
+        cmocka_set_test_filter(getenv("ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
