@@ -83,7 +83,7 @@ static kl_ctx *alloc_ctx(const kl__cl_table *cl)
     kl__mutex_init(&ctx->build_lock);
     kl__mutex_init(&ctx->pool_lock);
     kl__cond_init(&ctx->built);
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         ctx->lane[i].ctx = ctx;
     return ctx;
 }
@@ -253,7 +253,7 @@ kl_ctx *kl__ctx_wrap(cl_context context, cl_device_id device, cl_command_queue q
 /* The caller's queue is never finished here: what we put into it is waited for by an event. */
 static void wait_for_all(kl_ctx *ctx)
 {
-    for (int i = 0; i < KL__N_LANES; i++) {
+    for (int i = 0; i < KL__ALL_LANES; i++) {
         kl__lane *lane = &ctx->lane[i];
         kl__event e;
         if (!lane->queue)
@@ -277,7 +277,7 @@ void kl_ctx_destroy(kl_ctx *ctx)
         kl__clblast_clear();
     kl__programs_release(ctx);
     kl__pool_trim(ctx);
-    for (int i = 0; i < KL__N_LANES; i++) {
+    for (int i = 0; i < KL__ALL_LANES; i++) {
         if (ctx->lane[i].last)
             ctx->cl->clReleaseEvent(ctx->lane[i].last);
         if (ctx->lane[i].queue)

@@ -1,0 +1,147 @@
+/* The order in which a plan's applies run. */
+#include "sched/lanes.h"
+
+#include "base/mem.h"
+#include "graph/inside.h"
+#include "sched/cost.h"
+
+#include <string.h>
+
+/* ---- cost and the longest path ---- */
+
+/** In bytes moved, about: what counts is which path is longer, not by how much. */
+static double cost_of(const kl__apply *a)
+{
+    if (!a->variant || a->op->flags & (KL__OP_LEAF | KL__OP_VIEW))
+        return 0;
+    double math = kl__apply_flops(a) / 8, move = (double)kl__apply_bytes(a);
+    return 65536 + (math > move ? math : move);
+}
+
+kl_status kl__graph_side(const kl_graph *g, bool *side, double *tail)
+{
+    double *own = tail ? NULL : kl__calloc(g->n_applies + 1, sizeof *own), best = -1;
+    double *t = tail ? tail : own;
+    uint32_t *next = kl__calloc(g->n_applies + 1, sizeof *next);
+    size_t end = 0;
+    kl_status st = t && next ? KL_OK : KL_E_MEMORY;
+    for (size_t p = 0; st == KL_OK && p < g->n_applies; p++) {
+        t[p] = 0;
+        next[p] = UINT32_MAX;
+        side[p] = true;
+    }
+    for (size_t p = g->n_applies; st == KL_OK && p-- > 0;) {
+        const kl__apply *a = g->applies[p];
+        t[p] += cost_of(a);
+        for (int i = 0; i < a->n_in; i++) {
+            uint32_t by = a->in[i]->by->id;
+            if (t[p] > t[by] || next[by] == UINT32_MAX) {
+                t[by] = t[p];
+                next[by] = (uint32_t)p;
+            }
+        }
+        if (t[p] > best) {
+            best = t[p];
+            end = p;
+        }
+    }
+    if (st == KL_OK && g->n_applies) {
+        while (next[end] != UINT32_MAX)
+            end = next[end];
+        side[end] = false;
+        for (size_t p = end + 1; p-- > 0;)
+            for (int i = 0; !side[p] && i < g->applies[p]->n_in; i++)
+                side[g->applies[p]->in[i]->by->id] = false;
+    }
+    kl__free(own);
+    kl__free(next);
+    return st;
+}
+
+/* ---- the order ---- */
+
+/** Of what can run: what nothing but outputs waits for, then the longest tail; else as before. */
+static size_t pick(const kl_graph *g, const bool *side, const double *tail, const int *missing)
+{
+    size_t best = SIZE_MAX;
+    for (size_t p = 0; p < g->n_applies; p++) {
+        if (missing[p])
+            continue;
+        bool better = best == SIZE_MAX || (side[p] && !side[best]) ||
+                      (!side[p] && !side[best] && tail[p] > tail[best]);
+        best = better ? p : best;
+    }
+    return best;
+}
+
+static kl_status list_order(const kl_graph *g, kl__apply **order)
+{
+    const size_t n = g->n_applies;
+    bool *side = kl__calloc(n + 1, sizeof *side);
+    double *tail = kl__calloc(n + 1, sizeof *tail);
+    int *missing = kl__calloc(n + 1, sizeof *missing);
+    kl_status st = side && tail && missing ? kl__graph_side(g, side, tail) : KL_E_MEMORY;
+    for (size_t p = 0; st == KL_OK && p < n; p++) {
+        missing[p] = g->applies[p]->n_in;
+        side[p] = side[p] || !cost_of(g->applies[p]); /* leaves and views cost nothing */
+    }
+    for (size_t k = 0; st == KL_OK && k < n; k++) {
+        size_t p = pick(g, side, tail, missing);
+        kl__apply *a = g->applies[p];
+        order[k] = a;
+        missing[p] = -1;
+        for (size_t q = p + 1; q < n; q++)
+            for (int i = 0; i < g->applies[q]->n_in; i++)
+                missing[q] -= g->applies[q]->in[i]->by == a;
+    }
+    kl__free(side);
+    kl__free(tail);
+    kl__free(missing);
+    return st;
+}
+
+/* ---- what it does to memory ---- */
+
+static kl_status arena_of(kl_graph *g, const kl__caps *caps, size_t align, size_t *bytes)
+{
+    kl__memory_plan m;
+    kl_status st = kl__graph_memory(g, caps, align, false, &m);
+    *bytes = m.arena_bytes;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i]->place.kind == KL__AT_SPAN && !g->nodes[i]->place.span.mem)
+            g->nodes[i]->place = (kl__place){.kind = KL__NOWHERE};
+    for (size_t p = 0; p < g->n_applies; p++)
+        g->applies[p]->scratch = (kl__place){.kind = KL__NOWHERE};
+    return st;
+}
+
+static kl_status use(kl_graph *g, kl__apply *const *order)
+{
+    memcpy(g->applies, order, g->n_applies * sizeof *order);
+    return kl__graph_compact(g);
+}
+
+kl_status kl__graph_order(kl_graph *g, const kl__caps *caps, size_t align)
+{
+    const size_t n = g->n_applies;
+    size_t before = 0, after = 0;
+    for (size_t p = 0; p < n; p++)
+        if (g->applies[p]->op->flags & KL__OP_STATE || g->applies[p]->prepared)
+            return KL_OK;
+    kl__apply **old = kl__calloc(2 * n + 1, sizeof *old), **order = old ? old + n : NULL;
+    if (!old)
+        return KL_E_MEMORY;
+    memcpy(old, g->applies, n * sizeof *old);
+    kl_status st = list_order(g, order);
+    if (st == KL_OK && memcmp(old, order, n * sizeof *old) != 0) {
+        st = arena_of(g, caps, align, &before);
+        if (st == KL_OK)
+            st = use(g, order);
+        if (st == KL_OK)
+            st = arena_of(g, caps, align, &after);
+        if (st == KL_OK && after > before + before / 20)
+            st = use(g, old);
+    }
+    kl__free(old);
+    return st;
+}
