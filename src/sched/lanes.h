@@ -15,6 +15,11 @@ kl_status kl__graph_side(const kl_graph *g, bool *side, double *tail);
  * 5 %. After layouts, before places in the arena are given. */
 kl_status kl__graph_order(kl_graph *g, const kl__caps *caps, size_t align);
 
+/** kl__graph_memory for a plan that may run on two lanes: what the side touches is not reused while
+ * it is likely to run, as far as that costs 10 % of the arena (and 1 MiB) at most. */
+kl_status kl__graph_memory_lanes(kl_graph *g, const kl__caps *caps, size_t align,
+                                 kl__memory_plan *out);
+
 /** Marks the split in p->seq. Waits between lanes follow from the bytes that applies read and write
  * (values, scratch, slots), so they hold whatever the memory plan shared. */
 kl_status kl__plan_split(kl__plan *p);

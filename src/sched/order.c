@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { TRIES = 8, SPARE = 1 << 20 };
+
 /* ---- cost and the longest path ---- */
 
 /** In bytes moved, about: what counts is which path is longer, not by how much. */
@@ -102,10 +104,11 @@ static kl_status list_order(const kl_graph *g, kl__apply **order)
 
 /* ---- what it does to memory ---- */
 
-static kl_status arena_of(kl_graph *g, const kl__caps *caps, size_t align, size_t *bytes)
+static kl_status arena_of(kl_graph *g, const kl__caps *caps, size_t align, const uint32_t *until,
+                          size_t *bytes)
 {
     kl__memory_plan m;
-    kl_status st = kl__graph_memory(g, caps, align, false, &m);
+    kl_status st = kl__graph_memory_until(g, caps, align, false, until, &m);
     *bytes = m.arena_bytes;
     for (size_t i = 0; i < g->n_nodes; i++)
         if (g->nodes[i]->place.kind == KL__AT_SPAN && !g->nodes[i]->place.span.mem)
@@ -134,14 +137,85 @@ kl_status kl__graph_order(kl_graph *g, const kl__caps *caps, size_t align)
     memcpy(old, g->applies, n * sizeof *old);
     kl_status st = list_order(g, order);
     if (st == KL_OK && memcmp(old, order, n * sizeof *old) != 0) {
-        st = arena_of(g, caps, align, &before);
+        st = arena_of(g, caps, align, NULL, &before);
         if (st == KL_OK)
             st = use(g, order);
         if (st == KL_OK)
-            st = arena_of(g, caps, align, &after);
+            st = arena_of(g, caps, align, NULL, &after);
         if (st == KL_OK && after > before + before / 20)
             st = use(g, old);
     }
     kl__free(old);
+    return st;
+}
+
+/* ---- memory for two lanes ---- */
+
+/** When a run over two lanes as wide as one each would start and end each apply. */
+static void simulate(const kl_graph *g, const bool *side, double *start, double *end)
+{
+    double lane[2] = {0, 0};
+    for (size_t p = 0; p < g->n_applies; p++) {
+        const kl__apply *a = g->applies[p];
+        double at = lane[side[p]];
+        for (int i = 0; i < a->n_in; i++)
+            at = end[a->in[i]->by->id] > at ? end[a->in[i]->by->id] : at;
+        start[p] = at;
+        end[p] = at + cost_of(a);
+        lane[side[p]] = end[p] > at ? end[p] : lane[side[p]];
+    }
+}
+
+static size_t held_bytes(const kl__apply *a, const kl__caps *caps)
+{
+    return kl__apply_bytes(a) +
+           (a->variant && a->variant->scratch_bytes ? a->variant->scratch_bytes(a, caps) : 0);
+}
+
+/** Until when the side's applies run beside the main lane's; those that hold more than `most` bytes
+ * meanwhile are to make the main lane wait. */
+static void overlap(const kl_graph *g, const kl__caps *caps, const bool *side, const double *start,
+                    const double *end, size_t most, uint32_t *until)
+{
+    for (size_t p = 0; p < g->n_applies; p++) {
+        until[p] = (uint32_t)p;
+        if (!side[p] || held_bytes(g->applies[p], caps) > most)
+            continue;
+        for (size_t q = p + 1; q < g->n_applies; q++) {
+            if (side[q] || !cost_of(g->applies[q]))
+                continue;
+            if (start[q] >= end[p])
+                break;
+            until[p] = (uint32_t)q;
+        }
+    }
+}
+
+kl_status kl__graph_memory_lanes(kl_graph *g, const kl__caps *caps, size_t align,
+                                 kl__memory_plan *out)
+{
+    const size_t n = g->n_applies;
+    bool *side = kl__calloc(n + 1, sizeof *side), fits = false;
+    double *time = kl__calloc(2 * n + 1, sizeof *time);
+    uint32_t *until = kl__calloc(n + 1, sizeof *until);
+    size_t plain = 0, bytes = 0, most = 0;
+    kl_status st = side && time && until ? kl__graph_side(g, side, NULL) : KL_E_MEMORY;
+    if (st == KL_OK) {
+        simulate(g, side, time, time + n);
+        st = arena_of(g, caps, align, NULL, &plain);
+    }
+    for (size_t p = 0; st == KL_OK && p < n; p++)
+        if (side[p] && held_bytes(g->applies[p], caps) > most)
+            most = held_bytes(g->applies[p], caps);
+    for (int i = 0; st == KL_OK && !fits && i < TRIES; i++, most = most / 3 * 2) {
+        overlap(g, caps, side, time, time + n, most, until);
+        st = arena_of(g, caps, align, until, &bytes);
+        fits = bytes <= plain + plain / 10 + SPARE;
+    }
+    if (st == KL_OK)
+        st = kl__graph_memory_until(g, caps, align, false, fits ? until : NULL, out);
+    kl__free(side);
+    kl__free(time);
+    kl__free(until);
     return st;
 }

@@ -193,7 +193,9 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     if (st == KL_OK)
         st = place_constants(p, align);
     if (st == KL_OK)
-        st = kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory);
+        st = p->sync || opts->separate || opts->as_built || opts->prepare
+                 ? kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory)
+                 : kl__graph_memory_lanes(graph, caps, align, &p->memory);
     if (st == KL_OK)
         st = p->debug ? kl__debug_arena(p) : make_arena(p);
     if (st == KL_OK)
