@@ -12,7 +12,7 @@ kl_status kl__graph_side(const kl_graph *g, bool *side, double *tail);
 /** Brings applies into the order in which they run: what only outputs need as soon as it can, so
  * that the gradients of the last layers are complete early; of the rest the longest tail first.
  * Graphs that overwrite state keep theirs, and so do those whose arena would grow by more than
- * 5 %. After layouts, before places in the arena are given. */
+ * 5 % (and 256 KiB). After layouts, before places in the arena are given. */
 kl_status kl__graph_order(kl_graph *g, const kl__caps *caps, size_t align);
 
 /** kl__graph_memory for a plan that may run on two lanes: what the side touches is not reused while
@@ -24,8 +24,11 @@ kl_status kl__graph_memory_lanes(kl_graph *g, const kl__caps *caps, size_t align
  * (values, scratch, slots), so they hold whatever the memory plan shared. */
 kl_status kl__plan_split(kl__plan *p);
 
+/** Does an apply or a copy to an output write into this memory? */
+bool kl__plan_writes(const kl__plan *p, const kl__mem *mem);
+
 /* ---- one lane or two: measured in the first steps ---- */
-enum { KL__CHOICE_RUNS = 6, KL__CHOICE_KEPT = 4 };
+enum { KL__CHOICE_RUNS = 8, KL__CHOICE_KEPT = 4 };
 /** Zero: begins to measure. */
 typedef struct kl__lane_choice {
     int chosen;         /* 0: not yet */

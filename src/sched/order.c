@@ -62,43 +62,72 @@ kl_status kl__graph_side(const kl_graph *g, bool *side, double *tail)
 
 /* ---- the order ---- */
 
+typedef struct list {
+    const kl_graph *g;
+    bool *side;
+    bool *steady;  /* depends on parameters and constants only: could run at any time, so it does
+                    * when its turn comes, lest its output takes up memory from the start */
+    double *tail;
+    int *missing;  /* inputs that were not made yet; -1: done */
+    bool longest;
+} list;
+
 /** Of what can run: what nothing but outputs waits for, then the longest tail; else as before. */
-static size_t pick(const kl_graph *g, const bool *side, const double *tail, const int *missing)
+static size_t pick(const list *l)
 {
     size_t best = SIZE_MAX;
-    for (size_t p = 0; p < g->n_applies; p++) {
-        if (missing[p])
+    for (size_t p = 0; p < l->g->n_applies; p++) {
+        if (l->missing[p])
             continue;
-        bool better = best == SIZE_MAX || (side[p] && !side[best]) ||
-                      (!side[p] && !side[best] && tail[p] > tail[best]);
-        best = better ? p : best;
+        bool tails = best != SIZE_MAX && l->longest && !l->side[p] && !l->side[best] &&
+                     !l->steady[p] && !l->steady[best];
+        if (best == SIZE_MAX || (l->side[p] && !l->side[best]) ||
+            (tails && l->tail[p] > l->tail[best]))
+            best = p;
     }
     return best;
 }
 
-static kl_status list_order(const kl_graph *g, kl__apply **order)
+static kl_status list_begin(list *l)
+{
+    const kl_graph *g = l->g;
+    const size_t n = g->n_applies;
+    l->side = kl__calloc(n + 1, sizeof *l->side);
+    l->steady = kl__calloc(n + 1, sizeof *l->steady);
+    l->tail = kl__calloc(n + 1, sizeof *l->tail);
+    l->missing = kl__calloc(n + 1, sizeof *l->missing);
+    if (!l->side || !l->steady || !l->tail || !l->missing)
+        return KL_E_MEMORY;
+    kl_status st = kl__graph_side(g, l->side, l->tail);
+    for (size_t p = 0; st == KL_OK && p < n; p++) {
+        const kl__apply *a = g->applies[p];
+        l->missing[p] = a->n_in;
+        l->side[p] = l->side[p] || !cost_of(a); /* leaves and views cost nothing */
+        l->steady[p] = a->n_in > 0 || !kl__is_input(a->out[0]);
+        for (int i = 0; i < a->n_in; i++)
+            l->steady[p] = l->steady[p] && l->steady[a->in[i]->by->id];
+    }
+    return st;
+}
+
+static kl_status list_order(const kl_graph *g, bool longest, kl__apply **order)
 {
     const size_t n = g->n_applies;
-    bool *side = kl__calloc(n + 1, sizeof *side);
-    double *tail = kl__calloc(n + 1, sizeof *tail);
-    int *missing = kl__calloc(n + 1, sizeof *missing);
-    kl_status st = side && tail && missing ? kl__graph_side(g, side, tail) : KL_E_MEMORY;
-    for (size_t p = 0; st == KL_OK && p < n; p++) {
-        missing[p] = g->applies[p]->n_in;
-        side[p] = side[p] || !cost_of(g->applies[p]); /* leaves and views cost nothing */
-    }
+    list l = {.g = g, .longest = longest};
+    kl_status st = list_begin(&l);
     for (size_t k = 0; st == KL_OK && k < n; k++) {
-        size_t p = pick(g, side, tail, missing);
+        size_t p = pick(&l);
         kl__apply *a = g->applies[p];
         order[k] = a;
-        missing[p] = -1;
+        l.missing[p] = -1;
         for (size_t q = p + 1; q < n; q++)
             for (int i = 0; i < g->applies[q]->n_in; i++)
-                missing[q] -= g->applies[q]->in[i]->by == a;
+                l.missing[q] -= g->applies[q]->in[i]->by == a;
     }
-    kl__free(side);
-    kl__free(tail);
-    kl__free(missing);
+    kl__free(l.side);
+    kl__free(l.steady);
+    kl__free(l.tail);
+    kl__free(l.missing);
     return st;
 }
 
@@ -135,14 +164,16 @@ kl_status kl__graph_order(kl_graph *g, const kl__caps *caps, size_t align)
     if (!old)
         return KL_E_MEMORY;
     memcpy(old, g->applies, n * sizeof *old);
-    kl_status st = list_order(g, order);
-    if (st == KL_OK && memcmp(old, order, n * sizeof *old) != 0) {
-        st = arena_of(g, caps, align, NULL, &before);
+    kl_status st = arena_of(g, caps, align, NULL, &before);
+    for (int longest = 1; st == KL_OK && longest >= 0; longest--) {
+        st = list_order(g, longest, order);
         if (st == KL_OK)
             st = use(g, order);
         if (st == KL_OK)
             st = arena_of(g, caps, align, NULL, &after);
-        if (st == KL_OK && after > before + before / 20)
+        if (st == KL_OK && after <= before + before / 20 + SPARE / 4)
+            break;
+        if (st == KL_OK)
             st = use(g, old);
     }
     kl__free(old);

@@ -253,5 +253,7 @@ void kl__plan_params(kl__plan *p, uint64_t version)
 
 kl_status kl__plan_bind(kl__plan *p, int slot, kl__span span)
 {
+    if (p->lanes == 2 && span.mem && kl__plan_writes(p, span.mem))
+        p->lanes = 1; /* the waits between lanes know nothing of it */
     return kl__seq_bind(p->seq, slot, span);
 }

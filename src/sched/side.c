@@ -69,13 +69,14 @@ static kl_status list_touches(work *w)
     return KL_OK;
 }
 
-/** Two slots may be bound to one buffer, and a slot to any: what is written there excludes all. */
+/** Two slots may be bound to one buffer; what the plan itself writes is bound to none
+ * (kl__plan_writes). */
 static bool meet(const touch *a, const touch *b)
 {
     if (!a->write && !b->write)
         return false;
     if (!a->mem || !b->mem)
-        return true;
+        return a->mem == b->mem;
     return a->mem == b->mem && a->lo < b->hi && b->lo < a->hi;
 }
 
@@ -149,6 +150,30 @@ kl_status kl__plan_split(kl__plan *p)
 
 /* ---- the choice, as the plan offers it ---- */
 
+bool kl__plan_writes(const kl__plan *p, const kl__mem *mem)
+{
+    for (size_t i = 0; i < p->graph->n_applies; i++)
+        for (int k = 0; k < p->graph->applies[i]->n_out; k++)
+            if (runs(p, i) && p->graph->applies[i]->out[k]->place.span.mem == mem)
+                return true;
+    for (size_t i = 0; i < p->graph->n_outputs; i++)
+        if (p->graph->outputs[i].place.span.mem == mem)
+            return true;
+    return false;
+}
+
+static bool binds_what_it_writes(const kl__plan *p)
+{
+    for (size_t i = 0; i < p->graph->n_nodes; i++) {
+        const kl__place *at = &p->graph->nodes[i]->place;
+        kl__span span;
+        if (at->kind == KL__AT_SLOT && kl__seq_bound(p->seq, at->slot, &span) && span.mem &&
+            kl__plan_writes(p, span.mem))
+            return true;
+    }
+    return false;
+}
+
 bool kl__plan_lanes_possible(const kl__plan *p)
 {
     const kl_graph *g = p->graph;
@@ -161,7 +186,7 @@ bool kl__plan_lanes_possible(const kl__plan *p)
     for (size_t i = 0; i < g->n_applies; i++)
         any &= !(g->applies[i]->op->flags & KL__OP_STATE); /* what it overwrites is not in its outs */
     kl__free(side);
-    return any;
+    return any && !binds_what_it_writes(p);
 }
 
 kl_status kl__plan_set_lanes(kl__plan *p, int n)
