@@ -33,6 +33,7 @@ static kl_status add_platform(const kl__cl_table *cl, cl_platform_id platform, i
         kl__found *f = &(*out)[(*n)++];
         f->platform = platform;
         f->device = ids[i];
+        f->owned = false;
         kl__caps_query(cl, platform, ids[i], &f->caps);
         f->caps.info.platform = p;
         f->caps.info.device = (int)i;
