@@ -235,6 +235,20 @@ static void write_places(work *w)
     }
 }
 
+/** No storage is larger than a buffer of the device may be. */
+static kl_status check_sizes(const work *w, const kl__caps *caps, size_t chunk)
+{
+    const kl_graph *g = w->g;
+    for (size_t i = 0; i < w->n; i++)
+        if (w->s[i].used && w->s[i].bytes > chunk)
+            return kl__fail(
+                KL_E_MEMORY,
+                "\"%s\" needs %zu bytes; %s gives at most %zu in one buffer: use a smaller batch",
+                i < g->n_nodes ? g->nodes[i]->name : g->applies[i - g->n_nodes]->name,
+                w->s[i].bytes, caps->info.name, chunk);
+    return KL_OK;
+}
+
 kl_status kl__graph_memory(kl_graph *g, const kl__caps *caps, size_t align, bool separate,
                            kl__memory_plan *out)
 {
@@ -268,13 +282,8 @@ kl_status kl__graph_memory_until(kl_graph *g, const kl__caps *caps, size_t align
     }
     size_t chunk = caps->max_alloc >= align ? (size_t)(caps->max_alloc / align * align)
                                             : SIZE_MAX / 2 / align * align;
-    for (size_t i = 0; st == KL_OK && i < w.n; i++)
-        if (w.s[i].used && w.s[i].bytes > chunk)
-            st = kl__fail(
-                KL_E_MEMORY,
-                "\"%s\" needs %zu bytes; %s gives at most %zu in one buffer: use a smaller batch",
-                i < g->n_nodes ? g->nodes[i]->name : g->applies[i - g->n_nodes]->name, w.s[i].bytes,
-                caps->info.name, chunk);
+    if (st == KL_OK)
+        st = check_sizes(&w, caps, chunk);
     if (st == KL_OK)
         st = pack(&w, align, chunk);
     if (st == KL_OK)

@@ -44,11 +44,11 @@ void kl__plan_destroy(kl__plan *p);
 /** Enqueues the whole plan on the lane. In sync and debug-buffer contexts waits after each op and
  * checks it. */
 kl_status kl__plan_run(kl__plan *p, kl__lane *lane);
-/** The same for applies first .. last-1 of its graph; n_applies as `last` takes the copies to outputs
- * along. Not in sync and debug-buffer contexts. */
+/** The same for applies first .. last-1 of its graph; n_applies as `last` takes the copies to
+ * outputs along. Not in sync and debug-buffer contexts. */
 kl_status kl__plan_run_part(kl__plan *p, kl__lane *lane, size_t first, size_t last);
-/** Can its work be split over two lanes of the device? Not where the caller brought the queue, nor in
- * sync and debug-buffer contexts, nor where everything is needed by the longest path. */
+/** Can its work be split over two lanes of the device? Not where the caller brought the queue, nor
+ * in sync and debug-buffer contexts, nor where everything is needed by the longest path. */
 bool kl__plan_lanes_possible(const kl__plan *p);
 /** How many compute lanes later runs use, 1 or 2: the same kernels on the same numbers, so the same
  * bits. Either way what follows on the lane of a run waits for all of it. */

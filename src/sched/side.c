@@ -91,8 +91,8 @@ static bool conflict(const work *w, size_t p, size_t q)
 
 /* ---- the split ---- */
 
-/** The last apply of the other lane that p depends on, if it comes after what p's lane has waited for
- * already; SIZE_MAX: none. */
+/** The last apply of the other lane that p depends on, if it comes after what p's lane has waited
+ * for already; SIZE_MAX: none. */
 static size_t last_conflict(const work *w, size_t p, size_t waited)
 {
     for (size_t q = p; q-- > 0 && (waited == SIZE_MAX || q > waited);)
@@ -184,7 +184,7 @@ bool kl__plan_lanes_possible(const kl__plan *p)
         for (size_t i = 0; i < g->n_applies; i++)
             any |= side[i] && runs(p, i);
     for (size_t i = 0; i < g->n_applies; i++)
-        any &= !(g->applies[i]->op->flags & KL__OP_STATE); /* what it overwrites is not in its outs */
+        any &= !(g->applies[i]->op->flags & KL__OP_STATE); /* it overwrites what is no output */
     kl__free(side);
     return any && !binds_what_it_writes(p);
 }

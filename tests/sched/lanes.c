@@ -71,8 +71,9 @@ static void touch_apply(memory *m, const kl__apply *a, what how, uint64_t *tag)
     for (int i = 0; i < a->n_out; i++)
         touch(m, &a->out[i]->place, bytes_of(a->out[i]), how, tag);
     if (a->scratch.kind != KL__NOWHERE)
-        touch(m, &a->scratch, a->variant->scratch_bytes(a, kl__ctx_caps(kl__mem_ctx(a->scratch.span.mem))),
-              how, tag);
+        touch(m, &a->scratch,
+              a->variant->scratch_bytes(a, kl__ctx_caps(kl__mem_ctx(a->scratch.span.mem))), how,
+              tag);
 }
 
 /** Step i is carried out: its tag is the hash of all that it finds where it reads or writes. */
@@ -107,8 +108,8 @@ static int by_time(const void *a, const void *b)
     return x->when < y->when ? -1 : x->when > y->when;
 }
 
-/** Hash of what each step found, by step, and what is left. *crossed: steps that ran before one that
- * was enqueued earlier. */
+/** Hash of what each step found, by step, and what is left. *crossed: steps that ran before one
+ * that was enqueued earlier. */
 static uint64_t history(const kl__plan *p, size_t *crossed)
 {
     const size_t steps = kl__seq_count(p->seq);
@@ -218,8 +219,8 @@ static bool shows(const net_pass *p, size_t i, uint64_t one)
     return seen;
 }
 
-/* Each wait of an apply for one of the other lane, left out alone, is found. Not the first of the side
- * lane's: without it that lane begins after all before. */
+/* Each wait of an apply for one of the other lane, left out alone, is found. Not the first of the
+ * side lane's: without it that lane begins after all before. */
 static void a_missing_dependency_is_found(void **state)
 {
     (void)state;
@@ -323,7 +324,8 @@ static void same_bits(kl_graph *g, int64_t n, uint32_t flags)
     for (int i = 0; i < 6; i++) {
         static const uint32_t zero;
         assert_int_equal(kl__plan_set_lanes(p.plan, i ? 2 : 1), KL_OK);
-        assert_int_equal(kl__lane_fill(lane, (kl__span){p.outs, 0}, &zero, 4, bytes / 4 * 4), KL_OK);
+        assert_int_equal(kl__lane_fill(lane, (kl__span){p.outs, 0}, &zero, 4, bytes / 4 * 4),
+                         KL_OK);
         run_pass(&p, 0);
         assert_int_equal(kl__lane_read(lane, (kl__span){p.outs, 0}, i ? got : want, bytes, NULL),
                          KL_OK);

@@ -59,8 +59,9 @@ static void gradients_are_complete_early(void **state)
     }
 }
 
-/* Against the order in which gradients are built: complete no later on the average, in an arena that
- * is no larger than 5 % and 256 KiB (order) and 10 % and 1 MiB (bytes that the side holds) allow. */
+/* Against the order in which gradients are built: complete no later on the average, in an arena
+ * that is no larger than 5 % and 256 KiB (order) and 10 % and 1 MiB (bytes that the side holds)
+ * allow. */
 static void order_costs_little_memory(void **state)
 {
     (void)state;

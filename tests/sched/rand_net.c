@@ -104,7 +104,8 @@ void net_pass_open(net_pass *p, kl_ctx *ctx, kl_graph *g, int64_t n, const kl__p
     p->model = kl_model_create(g, &(kl_model_opts){.seed = 3});
     kl_graph_destroy(g);
     kl__replica *r = p->model ? kl__replica_get(p->model, ctx) : NULL;
-    kl_graph *pass = r ? kl__pass_graph(p->model, n, &(kl__pass_spec){true, "loss", "logits"}) : NULL;
+    const kl__pass_spec spec = {.training = true, .loss = "loss", .logits = "logits"};
+    kl_graph *pass = r ? kl__pass_graph(p->model, n, &spec) : NULL;
     if (!pass)
         fail_msg("%s", kl_last_error());
     kl__place_inputs(pass);
