@@ -102,7 +102,7 @@ static kl_status list_begin(list *l)
     for (size_t p = 0; st == KL_OK && p < n; p++) {
         const kl__apply *a = g->applies[p];
         l->missing[p] = a->n_in;
-        l->side[p] = l->side[p] || !cost_of(a); /* leaves and views cost nothing */
+        l->side[p] = l->side[p] || !(cost_of(a) > 0); /* leaves and views cost nothing */
         l->steady[p] = a->n_in > 0 || !kl__is_input(a->out[0]);
         for (int i = 0; i < a->n_in; i++)
             l->steady[p] = l->steady[p] && l->steady[a->in[i]->by->id];
@@ -213,7 +213,7 @@ static void overlap(const kl_graph *g, const kl__caps *caps, const bool *side, c
         if (!side[p] || held_bytes(g->applies[p], caps) > most)
             continue;
         for (size_t q = p + 1; q < g->n_applies; q++) {
-            if (side[q] || !cost_of(g->applies[q]))
+            if (side[q] || !(cost_of(g->applies[q]) > 0))
                 continue;
             if (start[q] >= end[p])
                 break;

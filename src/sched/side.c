@@ -174,7 +174,7 @@ static bool binds_what_it_writes(const kl__plan *p)
     return false;
 }
 
-bool kl__plan_lanes_possible(const kl__plan *p)
+static bool can_split(const kl__plan *p)
 {
     const kl_graph *g = p->graph;
     if (p->sync || kl__ctx_lane(p->ctx, KL__UPLOAD) == kl__ctx_lane(p->ctx, KL__COMPUTE))
@@ -186,7 +186,16 @@ bool kl__plan_lanes_possible(const kl__plan *p)
     for (size_t i = 0; i < g->n_applies; i++)
         any &= !(g->applies[i]->op->flags & KL__OP_STATE); /* it overwrites what is no output */
     kl__free(side);
-    return any && !binds_what_it_writes(p);
+    return any;
+}
+
+bool kl__plan_lanes_possible(kl__plan *p)
+{
+    if (!p->asked) {
+        p->can_split = can_split(p);
+        p->asked = true;
+    }
+    return p->can_split && !binds_what_it_writes(p);
 }
 
 kl_status kl__plan_set_lanes(kl__plan *p, int n)
@@ -194,6 +203,8 @@ kl_status kl__plan_set_lanes(kl__plan *p, int n)
     kl_status st = KL_OK;
     if (n < 1 || n > 2)
         return kl__fail(KL_E_ARG, "a plan runs on one compute lane or on two, not on %d", n);
+    if (n == p->lanes)
+        return KL_OK;
     if (n == 2 && !kl__plan_lanes_possible(p))
         n = 1;
     if (n == 2 && !p->split)

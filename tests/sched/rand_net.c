@@ -79,7 +79,7 @@ static void bind_inputs(net_pass *p)
     int k = 0;
     for (size_t i = 0; i < p->plan->graph->n_nodes; i++) {
         const kl_node *x = p->plan->graph->nodes[i];
-        size_t bytes;
+        size_t bytes = 0;
         if (!kl__is_input(x))
             continue;
         assert_true(k < 2 && kl__desc_bytes(&x->desc, &bytes));
