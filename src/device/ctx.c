@@ -271,48 +271,29 @@ kl_ctx *kl__ctx_wrap(cl_context context, cl_device_id device, cl_command_queue q
 /* The objects of a hung device are left: its driver may still use them. */
 static void release_objects(kl_ctx *ctx)
 {
-<<<<<<< HEAD
-    for (int i = 0; i < KL__ALL_LANES; i++) {
-        kl__lane *lane = &ctx->lane[i];
-        kl__event e;
-        if (!lane->queue)
-            continue;
-        if (!ctx->foreign) {
-            ctx->cl->clFinish(lane->queue);
-        } else if (!kl__lane_mark(lane, &e)) {
-            kl__event_wait(ctx, e);
-            kl__event_release(&e);
-        }
-    }
-=======
     if (atomic_load(&ctx->used_clblast))
         kl__clblast_clear();
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].queue)
             ctx->cl->clReleaseCommandQueue(ctx->lane[i].queue);
     if (ctx->context)
         ctx->cl->clReleaseContext(ctx->context);
     if (ctx->device)
         ctx->cl->clReleaseDevice(ctx->device);
->>>>>>> main
 }
 
 void kl_ctx_destroy(kl_ctx *ctx)
 {
     if (!ctx)
         return;
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].queue && !kl__ctx_lost(ctx))
             kl__lane_finish(&ctx->lane[i]);
     kl__ctx_settle(ctx);
     kl__trace_destroy(ctx);
     kl__programs_release(ctx);
     kl__pool_trim(ctx);
-<<<<<<< HEAD
-    for (int i = 0; i < KL__ALL_LANES; i++) {
-=======
-    for (int i = 0; i < KL__N_LANES; i++)
->>>>>>> main
+    for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].last)
             ctx->cl->clReleaseEvent(ctx->lane[i].last);
     if (!kl__ctx_hung(ctx))

@@ -31,13 +31,7 @@ static kl_status add_platform(const kl__cl_table *cl, cl_platform_id platform, i
         goto out;
     for (cl_uint i = 0; i < count; i++) {
         kl__found *f = &(*out)[(*n)++];
-<<<<<<< HEAD
-        f->platform = platform;
-        f->device = ids[i];
-        f->owned = false;
-=======
         *f = (kl__found){.platform = platform, .device = ids[i]};
->>>>>>> main
         kl__caps_query(cl, platform, ids[i], &f->caps);
         f->caps.info.platform = p;
         f->caps.info.device = (int)i;

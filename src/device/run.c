@@ -79,12 +79,8 @@ kl_status kl__seq_check_range(const kl__seq *s, const kl__lane *lane, size_t fir
 
 kl_status kl__seq_run(kl__seq *s, kl__lane *lane, size_t first, size_t last)
 {
-<<<<<<< HEAD
     kl_status st = kl__seq_check_range(s, lane, first, last);
-=======
-    kl_status st = check_range(s, lane, first, last);
     st = st ? st : kl__ctx_well(s->ctx);
->>>>>>> main
     if (st || first == last)
         return st;
     const char *call = "";

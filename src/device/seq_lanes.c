@@ -131,15 +131,13 @@ static cl_int run_step(run *r, size_t i)
                             c->signals ? &c->event : NULL);
 }
 
-/* Also after an error: what is queued uses memory that may go. */
+/* Also after an error. */
 static cl_int join(run *r)
 {
     const char *call;
     cl_int code = order(r->lane[1], r->lane[0], &call);
-    if (!code)
-        return code;
-    r->call = call;
-    r->s->ctx->cl->clFinish(r->lane[1]->queue);
+    if (code)
+        r->call = call;
     return code;
 }
 
@@ -157,6 +155,7 @@ kl_status kl__seq_run_lanes(kl__seq *s, kl__lane *main, kl__lane *side, size_t f
     if (!s->cross || main->chained || side->ctx != s->ctx)
         return kl__seq_run(s, main, first, last);
     kl_status st = kl__seq_check_range(s, main, first, last);
+    st = st ? st : kl__ctx_well(s->ctx);
     if (st || first == last)
         return st;
     run r = {s, {main, side}, first, {SIZE_MAX, SIZE_MAX}, false, ""};
@@ -171,6 +170,8 @@ kl_status kl__seq_run_lanes(kl__seq *s, kl__lane *main, kl__lane *side, size_t f
     cl_int flushed = s->ctx->cl->clFlush(main->queue); /* the device may begin */
     release_events(&r, last);
     kl__unlock(&s->ctx->lock);
+    if (joined) /* what is queued uses memory that may go */
+        kl__ctx_quiesce(s->ctx);
     if (code)
         return kl__step_failed(s, &s->step[i], call, code);
     if (joined)

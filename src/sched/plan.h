@@ -51,8 +51,9 @@ kl_status kl__plan_run_part(kl__plan *p, kl__lane *lane, size_t first, size_t la
 /** Can its work be split over two lanes of the device? Not where the caller brought the queue, nor
  * in sync and debug-buffer contexts, nor where everything is needed by the longest path. */
 bool kl__plan_lanes_possible(kl__plan *p);
-/** How many compute lanes later runs use, 1 or 2: the same kernels on the same numbers, so the same
- * bits; one where two are not possible. Allocates at the first change to 2 only. Either way what follows on the lane of a run waits for all of it. */
+/** How many compute lanes later runs use, 1 or 2 (1 where 2 are not possible): the same kernels on
+ * the same numbers, so the same bits. Either way what follows on the lane of a run waits for all of
+ * it. Allocates at the first change to 2 only. */
 kl_status kl__plan_set_lanes(kl__plan *p, int n);
 /** Which version of the parameters later runs see. */
 void kl__plan_params(kl__plan *p, uint64_t version);
