@@ -3,6 +3,7 @@
 
 #include "device/opencl.h"
 #include "sched/model.h"
+#include "sched/queue.h"
 #include "train/trainer.h"
 
 kl_ctx *kl_ctx_from_cl(cl_context context, cl_device_id device, cl_command_queue queue,
@@ -95,7 +96,7 @@ kl_status kl_model_enqueue(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_
 
 cl_event kl_ticket_cl_event(const kl_ticket *t)
 {
-    return t ? kl__event_cl(kl__ticket_event(t)) : NULL;
+    return t ? kl__event_cl(kl__ticket_event((kl_ticket *)(uintptr_t)t)) : NULL;
 }
 
 kl_status kl_trainer_enqueue(kl_trainer *tr, const kl_bind *binds, size_t n_binds, cl_uint n_wait,
