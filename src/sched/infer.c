@@ -178,7 +178,7 @@ kl_status kl__model_pass(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t 
 {
     if (!m || !ctx || (n && !binds))
         return kl__fail(KL_E_ARG, "a pass needs a model, a context and binds");
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl_status st = pass_locked(m, ctx, binds, n, false, done);
     kl__unlock(&m->lock);
     return st;
@@ -197,7 +197,7 @@ kl_status kl__model_start(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t
 {
     if (!m || !ctx || (n && !binds))
         return kl__fail(KL_E_ARG, "a pass needs a model, a context and binds");
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl_status st = pass_locked(m, ctx, binds, n, true, done);
     kl__unlock(&m->lock);
     /* what was queued before it failed still uses the caller's memory */
