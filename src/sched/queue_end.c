@@ -62,13 +62,21 @@ void kl__ticket_ready(kl_ticket *t)
 
 /* ---- passes that run behind others on one lane ---- */
 
+static bool writes(const kl_ticket *t, const kl_bind *b)
+{
+    const kl_node *x = t->model && b->name ? kl_graph_find(t->model->graph, b->name) : NULL;
+    return t->model && !(x && kl__is_input(x));
+}
+
+/** Host memory that one writes and the other uses. */
 static bool overlap(const kl_ticket *a, const kl_ticket *b)
 {
     for (size_t i = 0; i < a->n_binds; i++)
         for (size_t k = 0; k < b->n_binds; k++) {
             const kl_bind *x = &a->binds[i], *y = &b->binds[k];
             if (x->host && y->host && (uintptr_t)x->host < (uintptr_t)y->host + y->host_bytes &&
-                (uintptr_t)y->host < (uintptr_t)x->host + x->host_bytes)
+                (uintptr_t)y->host < (uintptr_t)x->host + x->host_bytes &&
+                (writes(a, x) || writes(b, y)))
                 return true;
         }
     return false;
