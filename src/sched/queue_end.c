@@ -159,7 +159,9 @@ void kl__ticket_back(kl__seat *s, kl_ticket *t, kl_status st)
         t->tried |= (uint64_t)1 << s->index;
         int seat = kl__choose_seat(t, kl__now());
         if (seat >= 0) {
+            kl__unlock(&s->queue->lock); /* a log is the caller's code */
             kl__log(KL_LOG_WARN, "a pass failed and is run again on another device: %s", why);
+            kl__lock(&s->queue->lock);
             t->est = kl__price_expect(&s->queue->seat[seat], t->key);
             kl__flow_push(&s->queue->seat[seat], t);
             return;

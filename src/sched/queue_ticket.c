@@ -166,13 +166,13 @@ static void wait_for(kl_ticket *t, bool handed)
             kl__queue_attend(q);
             continue;
         }
-        kl__seat *s = run->stage == KL__READY ? &q->seat[run->seat] : NULL;
-        size_t n = s ? s->n_ready : 0;
-        if (s) {
-            kl__seat_pump(s, q->in_flight + 1);
+        if (run->stage == KL__READY) {
+            kl__seat_pump(&q->seat[run->seat], q->in_flight + 1);
             kl__queue_attend(q);
         }
-        if (!s || s->n_ready == n)
+        /* unless the lock was let go and something happened to it */
+        if (t->stage != KL__ENDED && run == (t->batch ? t->batch : t) &&
+            run->stage != KL__RUNNING)
             kl__changed_wait(q);
     }
 }

@@ -2,9 +2,7 @@
 #include "nets.h"
 
 #include "base/thread.h"
-#include "support/count_alloc.h"
-#include "support/fault_cl.h"
-#include "support/null_cl.h"
+#include "sched/queue.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -555,6 +553,68 @@ static void steps_by_hand(void **state)
     kl_model_destroy(m);
 }
 
+typedef struct group_trainer {
+    const kl__train_calls *calls;
+    int order[MOST], n;
+} group_trainer;
+
+static kl_ctx *no_ctx(const struct kl_trainer *tr)
+{
+    (void)tr;
+    return NULL;
+}
+
+static kl_status waits(struct kl_trainer *tr, const kl_bind *binds, size_t n, kl__event *done)
+{
+    group_trainer *g = (group_trainer *)(void *)tr;
+    (void)n, (void)done;
+    g->order[g->n++] = *(int *)binds[0].host;
+    return kl_ctx_finish(ctx[0]);
+}
+
+static kl_status fails(struct kl_trainer *tr, kl__event *done)
+{
+    (void)tr, (void)done;
+    return kl__fail(KL_E_NUMERIC, "not finite");
+}
+
+/* A group's steps wait for themselves: not in the thread that submits, one after the other, in their
+ * order; an error is its ticket's alone. */
+static void a_group_trains(void **state)
+{
+    (void)state;
+    static const kl__train_calls group_calls = {no_ctx, waits, fails, waits};
+    group_trainer g = {.calls = &group_calls};
+    struct kl_trainer *tr = (struct kl_trainer *)(void *)&g;
+    kl_queue *q = queue(n_ctx, NULL);
+    int number[20];
+    float x[W] = {1}, y[W];
+    kl_ticket *t[20], *first;
+    kl_bind io[2];
+    kl_pass p = pass_of(net, io, x, y, 1);
+    first = submit(q, &p);
+    for (int i = 0; i < 20; i++) {
+        number[i] = i;
+        kl_bind b = {.name = "i", .host = &number[i], .host_bytes = sizeof number[i]};
+        p = (kl_pass){.trainer = tr, .priority = i, .binds = &b, .n_binds = 1};
+        p.kind = i == 10 ? KL_WORK_UPDATE : KL_WORK_STEP;
+        p.after = i == 3 ? &first : NULL;
+        p.n_after = i == 3;
+        t[i] = submit(q, &p);
+    }
+    assert_int_equal(kl_ticket_wait(t[10]), KL_E_NUMERIC);
+    assert_string_equal(kl_last_error(), "not finite");
+    kl_ticket_release(t[10]);
+    for (int i = 0; i < 20; i++)
+        if (i != 10)
+            good(t[i]);
+    good(first);
+    assert_int_equal(g.n, 19);
+    for (int i = 0; i < 19; i++)
+        assert_int_equal(g.order[i], i < 10 ? i : i + 1);
+    kl_queue_destroy(q);
+}
+
 /* ---- several devices ---- */
 
 /* Both devices get work, and all results are right. */
@@ -723,6 +783,7 @@ int main(void)
         cmocka_unit_test(bad_calls),
         cmocka_unit_test(a_trainer_keeps_its_order),
         cmocka_unit_test(steps_by_hand),
+        cmocka_unit_test(a_group_trains),
         cmocka_unit_test(two_devices),
         cmocka_unit_test(tensors_stay_on_their_device),
         cmocka_unit_test(eight_threads),
