@@ -94,7 +94,8 @@ static double backlog(const kl__seat *s, double now)
 
 static bool usable(const kl_ticket *t, const kl__seat *s, int failures)
 {
-    return s->ctx && !(t->tried >> s->index & 1) && s->failures < failures;
+    return s->ctx && !(t->tried >> s->index & 1) && s->failures < failures &&
+           !kl__ctx_lost(s->ctx);
 }
 
 static double finish(kl__seat *s, const kl_ticket *t, double now)
