@@ -164,7 +164,8 @@ static kl_status pass_locked(kl_model *m, kl_ctx *ctx, const kl_bind *binds, siz
     for (size_t i = 0; st == KL_OK && i < n; i++)
         if (kl_graph_output(p->plan->graph, binds[i].name))
             st = take_output(p, &binds[i], lane, &last);
-    if (st == KL_OK && done && last.h) { /* a lane is in order: its last command's end is the pass's */
+    if (st == KL_OK && done &&
+        last.h) { /* a lane is in order: its last command's end is the pass's */
         *done = last;
         last.h = NULL;
     } else if (st == KL_OK && done) {

@@ -13,9 +13,9 @@
  *
  * Locks: one mutex per queue guards all that is here. It is never held while a pass is handed over,
  * an event is waited for or a callback runs, so a model's, a trainer's and a context's locks are
- * taken either without it or (polling an event) after it, and none of their holders knows of queues.
- * One thread at a time hands over to a seat (`handing`): so a trainer is used by one thread at a
- * time, and a seat's passes lie on its compute lane in the order of `flight`.
+ * taken either without it or (polling an event) after it, and none of their holders knows of
+ * queues. One thread at a time hands over to a seat (`handing`): so a trainer is used by one thread
+ * at a time, and a seat's passes lie on its compute lane in the order of `flight`.
  *
  * Lifetime: a ticket counts the caller, the queue until it has ended, its callback until it has
  * returned, and what comes after it. The queue counts its owner and its tickets, so a ticket may be
@@ -81,7 +81,7 @@ struct kl_ticket {
     kl__tickets after, heirs; /* counted; heirs still wait for this one */
 
     kl__batch *gathering; /* GATHERING */
-    kl_ticket *batch;     /* BATCHED; the inner ticket that runs it and its like together, counted */
+    kl_ticket *batch; /* BATCHED; the inner ticket that runs it and its like together, counted */
     kl_ticket *members;   /* of such a ticket */
     int64_t samples;      /* GATHERING and BATCHED; of the inner ticket with its padding */
     void *host;           /* an inner ticket's inputs and outputs */
@@ -167,7 +167,8 @@ kl_status kl__ticket_fill(kl_ticket *t, const kl_pass *pass);
 kl_status kl__tickets_add(kl__tickets *list, kl_ticket *t);
 void kl__changed(kl_queue *q);
 void kl__changed_wait(kl_queue *q);
-/** Waits for one pass that is in flight, or else for any change; does what can be done meanwhile. */
+/** Waits for one pass that is in flight, or else for any change; does what can be done meanwhile.
+ */
 void kl__queue_help(kl_queue *q);
 
 /* queue_seat.c: lists and threads of seats */

@@ -1,9 +1,9 @@
-/* Passes of one kind that gather until a deadline and run as one batch. The batch is a ticket of its
- * own that binds host memory of the queue's: inputs in a row, padded to a power of two with copies of
- * the first sample, so that few plans are made. In a batch of another size kernels may sum in
- * another order: a sample's result differs from that of its pass alone by rounding, as it does
- * between any two batch sizes (1e-5 of its size is usual for f32). Only what has a batch dimension is
- * merged; a graph that mixes samples in inference must not ask for it. */
+/* Passes of one kind that gather until a deadline and run as one batch. The batch is a ticket of
+ * its own that binds host memory of the queue's: inputs in a row, padded to a power of two with
+ * copies of the first sample, so that few plans are made. In a batch of another size kernels may
+ * sum in another order: a sample's result differs from that of its pass alone by rounding, as it
+ * does between any two batch sizes (1e-5 of its size is usual for f32). Only what has a batch
+ * dimension is merged; a graph that mixes samples in inference must not ask for it. */
 #include "sched/queue_inside.h"
 
 #include "base/mem.h"
@@ -22,7 +22,8 @@ static bool batched(const kl_model *m, const char *name)
     return x && x->desc.shape.n_dims > 0 && x->desc.shape.dim[0] == KL_BATCH;
 }
 
-/** Samples of a pass that can be merged; 0: it cannot. What is wrong with it, it says when it runs. */
+/** Samples of a pass that can be merged; 0: it cannot. What is wrong with it, it says when it runs.
+ */
 static int64_t samples_of(const kl_ticket *t)
 {
     for (size_t i = 0; i < t->n_binds; i++)

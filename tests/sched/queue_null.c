@@ -1,4 +1,5 @@
-/* The pass queue without a device: which threads there are, what is allocated, devices that fail. */
+/* The pass queue without a device: which threads there are, what is allocated, devices that fail.
+ */
 #include "nets.h"
 
 #include "support/count_alloc.h"
@@ -120,8 +121,8 @@ static void a_stream_allocates_nothing(void **state)
     count_alloc_remove();
 }
 
-/* A pass whose device fails runs on another one; with none left its ticket tells what happened, and so
- * do the tickets after it. */
+/* A pass whose device fails runs on another one; with none left its ticket tells what happened, and
+ * so do the tickets after it. */
 static void a_failed_pass_runs_elsewhere(void **state)
 {
     (void)state;
@@ -197,8 +198,8 @@ static void in_order(void)
     assert_int_equal(seen, 12);
 }
 
-/* Whatever order the lanes allow, what comes after a pass sees what it wrote, also by way of the host
- * on another device: device 0, host, device 1, host, device 0, ... */
+/* Whatever order the lanes allow, what comes after a pass sees what it wrote, also by way of the
+ * host on another device: device 0, host, device 1, host, device 0, ... */
 static void chains_keep_their_order(void **state)
 {
     (void)state;
@@ -217,7 +218,8 @@ static void chains_keep_their_order(void **state)
                 kl_bind b[] = {
                     {.name = i & 1 ? "y" : "x", .tensor = v[((unsigned)i + 1) / 2 % n]},
                     {.name = i & 1 ? "x" : "y", .host = x, .host_bytes = sizeof x}};
-                kl_pass p = {.model = net, .binds = b, .n_binds = 2, .after = &t, .n_after = t != NULL};
+                kl_pass p = {
+                    .model = net, .binds = b, .n_binds = 2, .after = &t, .n_after = t != NULL};
                 kl_ticket *next = NULL;
                 assert_int_equal(kl_queue_submit(q, &p, &next), KL_OK);
                 if (i < 0)

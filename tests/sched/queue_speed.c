@@ -1,6 +1,6 @@
 /* What the pass queue costs: CPU time per pass on the null device, wall time on a real one, and the
- * memory of a long stream. Prints the figures; `long` as an argument: a million passes, and a step of
- * a real net. */
+ * memory of a long stream. Prints the figures; `long` as an argument: a million passes, and a step
+ * of a real net. */
 #include "nets.h"
 
 #include "base/thread.h"
