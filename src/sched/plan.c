@@ -6,13 +6,24 @@
 
 #include <string.h>
 
-static kl_status place_constants(kl__plan *p, size_t align)
+static size_t alignment(const kl__caps *caps)
 {
-    kl_graph *g = p->graph;
+    return caps->align_bytes > 256 ? caps->align_bytes : 256;
+}
+
+static size_t constant_bytes(const kl_graph *g, size_t align)
+{
     size_t total = 0;
     for (size_t i = 0; i < g->n_nodes; i++)
         if (kl__is_constant(g->nodes[i]))
             total += (kl__leaf_of(g->nodes[i])->bytes + align - 1) / align * align;
+    return total;
+}
+
+static kl_status place_constants(kl__plan *p, size_t align)
+{
+    kl_graph *g = p->graph;
+    size_t total = constant_bytes(g, align);
     if (!total)
         return KL_OK;
     if (!(p->constants = kl__mem_create(p->ctx, total)))
@@ -159,6 +170,26 @@ kl_status kl__plan_passes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     return st;
 }
 
+kl_status kl__plan_bytes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts, uint64_t *out)
+{
+    const kl__caps *caps = kl__ctx_caps(ctx);
+    bool debug = (kl__ctx_flags(ctx) & (KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS)) != 0;
+    kl__memory_plan memory = {0};
+    size_t n_prepared = 0, align = alignment(caps);
+    kl_status st = kl__plan_passes(ctx, graph, opts, &n_prepared);
+    if (st == KL_OK) {
+        place_outputs(graph);
+        *out = constant_bytes(graph, align);
+        /* constants have a place of their own by then */
+        for (size_t i = 0; i < graph->n_nodes; i++)
+            if (kl__is_constant(graph->nodes[i]))
+                graph->nodes[i]->place = (kl__place){KL__AT_SLOT, {NULL, 0}, 0};
+        st = kl__graph_memory(graph, caps, align, debug || opts->separate, &memory);
+    }
+    *out = st == KL_OK ? *out + memory.arena_bytes : 0;
+    return st;
+}
+
 kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts)
 {
     static const kl__plan_opts none;
@@ -173,7 +204,7 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     kl__caps exact = *kl__ctx_caps(ctx);
     const kl__caps *caps = opts->exact ? &exact : kl__ctx_caps(ctx);
     exact.exact = true;
-    size_t align = caps->align_bytes > 256 ? caps->align_bytes : 256;
+    size_t align = alignment(caps);
     p->ctx = ctx;
     p->graph = graph;
     p->debug = (kl__ctx_flags(ctx) & (KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS)) != 0;
