@@ -22,11 +22,10 @@ static size_t padded(int64_t count)
     return ((size_t)count + KL__PARAM_ALIGN - 1) / KL__PARAM_ALIGN * KL__PARAM_ALIGN;
 }
 
-/** Adds what the plan of one shard's pass takes; *sums_elems: elements of its sums. */
-static kl_status add_pass(kl_model *m, kl_ctx *ctx, int64_t n, const kl__pass_spec *spec,
-                          kl__footprint *out, size_t *sums_elems)
+/** What the plan of a pass takes; *sums_elems: elements of its sums. */
+static kl_status pass_bytes(kl_model *m, kl_ctx *ctx, int64_t n, const kl__pass_spec *spec,
+                            uint64_t *bytes, size_t *sums_elems)
 {
-    uint64_t bytes = 0;
     kl__lock(&m->lock);
     kl_graph *g = placed_graph(m, n, spec);
     kl__unlock(&m->lock);
@@ -35,10 +34,20 @@ static kl_status add_pass(kl_model *m, kl_ctx *ctx, int64_t n, const kl__pass_sp
     *sums_elems = m->trainable_elems + KL__TOTALS;
     for (size_t i = 0; i < g->n_updates; i++)
         *sums_elems += padded(kl_shape_count(g->updates[i].value->desc.shape));
-    kl_status st = kl__plan_bytes(ctx, g, &(kl__plan_opts){.prepare = false}, &bytes);
-    out->values += bytes;
+    kl_status st = kl__plan_bytes(ctx, g, &(kl__plan_opts){.prepare = !spec->training}, bytes);
     kl_graph_destroy(g);
     return st;
+}
+
+/** The passes of a step: where shards have two sizes, a plan for each, in the same memory. */
+static kl_status add_passes(kl_model *m, kl_ctx *ctx, const kl__footprint_spec *spec,
+                            kl__footprint *out, size_t *sums_elems)
+{
+    const int64_t most = (spec->batch + spec->shards - 1) / spec->shards;
+    kl__pass_spec eval = spec->pass;
+    eval.training = false;
+    kl_status st = pass_bytes(m, ctx, most, &eval, &out->eval, sums_elems);
+    return st == KL_OK ? pass_bytes(m, ctx, most, &spec->pass, &out->values, sums_elems) : st;
 }
 
 static void one_buffer(kl__footprint *out, const char *what, uint64_t bytes)
@@ -49,18 +58,20 @@ static void one_buffer(kl__footprint *out, const char *what, uint64_t bytes)
     }
 }
 
-static void add_inputs(const kl_model *m, int64_t batch, kl__footprint *out)
+static void add_inputs(const kl_model *m, int64_t batch, int64_t most, kl__footprint *out)
 {
     for (size_t i = 0; i < m->graph->n_nodes; i++) {
         const kl_node *x = m->graph->nodes[i];
         if (!kl__is_input(x))
             continue;
         kl_shape shape = x->desc.shape;
-        if (shape.n_dims > 0 && shape.dim[0] == KL_BATCH)
+        const bool batched = shape.n_dims > 0 && shape.dim[0] == KL_BATCH;
+        if (batched)
             shape.dim[0] = batch;
         kl_dtype dtype = x->desc.dtype == KL_F32 ? m->real : x->desc.dtype;
         uint64_t bytes = (uint64_t)kl_shape_count(shape) * kl_dtype_size(dtype);
         out->inputs += KL__STAGES * bytes;
+        out->eval += batched ? bytes / (uint64_t)batch * (uint64_t)most : bytes;
         one_buffer(out, "the batch's input", bytes);
     }
 }
@@ -69,18 +80,15 @@ kl_status kl__footprint_of(kl_model *m, kl_ctx *ctx, const kl__footprint_spec *s
                            kl__footprint *out)
 {
     const uint64_t real = kl_dtype_size(m->real);
-    const int64_t least = spec->batch / spec->shards;
     size_t sums = 0;
     unsigned copies = 1; /* of the sums: one per level of the tree, and where they are made */
     *out = (kl__footprint){0};
-    kl_status st = add_pass(m, ctx, least, &spec->pass, out, &sums);
-    if (st == KL_OK && spec->batch % spec->shards) /* shards of two sizes: a plan for each */
-        st = add_pass(m, ctx, least + 1, &spec->pass, out, &sums);
+    kl_status st = add_passes(m, ctx, spec, out, &sums);
     if (st != KL_OK)
         return st;
     for (int levels = 0; 1 << levels < spec->shards; levels++)
         copies++;
-    add_inputs(m, spec->batch, out);
+    add_inputs(m, spec->batch, (spec->batch + spec->shards - 1) / spec->shards, out);
     out->params = m->elems * real;
     out->sums = copies * sums * real;
     out->states = (uint64_t)spec->n_states * m->trainable_elems * real;

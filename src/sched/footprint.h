@@ -19,6 +19,7 @@ typedef struct kl__footprint {
     uint64_t inputs;  /* of the whole batch, a copy for each step under way */
     uint64_t values;  /* of the passes of one shard, with their constants */
     uint64_t total;
+    uint64_t eval;    /* more, for a plan that evaluates as many samples */
     uint64_t largest; /* what must lie in one buffer; values are cut where they must be */
     const char *what; /* the largest is */
 } kl__footprint;

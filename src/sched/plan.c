@@ -88,7 +88,16 @@ static void into_chunk(const kl__plan *p, kl__place *place)
     place->span.offset -= chunk * p->memory.chunk_bytes;
 }
 
-static kl_status make_arena(kl__plan *p)
+/** Chunk i of another plan's arena. NULL: not large enough. */
+static kl__mem *shared_chunk(const kl__plan *over, const kl__memory_plan *m, size_t i, size_t bytes)
+{
+    return over && !over->debug && over->memory.chunk_bytes == m->chunk_bytes &&
+                   i < over->n_arena && kl__mem_bytes(over->arena[i]) >= bytes
+               ? kl__mem_retain(over->arena[i])
+               : NULL;
+}
+
+static kl_status make_arena(kl__plan *p, const kl__plan *over)
 {
     kl__memory_plan *m = &p->memory;
     size_t bytes = m->arena_bytes ? m->arena_bytes : 1;
@@ -99,8 +108,9 @@ static kl_status make_arena(kl__plan *p)
         return KL_E_MEMORY;
     }
     for (size_t i = 0; i < p->n_arena; i++) {
-        size_t left = bytes - i * m->chunk_bytes;
-        if (!(p->arena[i] = kl__mem_create(p->ctx, left < m->chunk_bytes ? left : m->chunk_bytes)))
+        size_t left = bytes - i * m->chunk_bytes, size = left < m->chunk_bytes ? left : m->chunk_bytes;
+        if (!(p->arena[i] = shared_chunk(over, m, i, size)) &&
+            !(p->arena[i] = kl__mem_create(p->ctx, size)))
             return kl__fail_in(kl__last_status(), "values of a pass, %zu bytes in all", bytes);
     }
     for (size_t i = 0; i < p->graph->n_nodes; i++)
@@ -223,7 +233,7 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     if (st == KL_OK)
         st = kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory);
     if (st == KL_OK)
-        st = p->debug ? kl__debug_arena(p) : make_arena(p);
+        st = p->debug ? kl__debug_arena(p) : make_arena(p, opts->over);
     if (st == KL_OK)
         st = emit(p);
     if (st != KL_OK) {

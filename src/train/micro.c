@@ -5,7 +5,11 @@
 
 #include <stdio.h>
 
-enum { MOST_SHARDS = 256, GROUP_SHARDS = 16 };
+enum {
+    MOST_SHARDS = 256,
+    GROUP_SHARDS = 16,
+    EVALUATIONS = 4 /* plans for them: of the loss and of the scores, and of what is left at the end */
+};
 
 typedef struct search {
     kl_model *model;
@@ -62,7 +66,7 @@ static kl_status look(search *s, int shards, bool *fits)
             s->limit = limit;
             s->device = caps->info.name;
         }
-        *fits = *fits && f.total <= limit;
+        *fits = *fits && f.total + EVALUATIONS * f.eval <= limit;
     }
     return KL_OK;
 }
@@ -80,7 +84,7 @@ static const char *amount(char out[32], uint64_t bytes)
 
 static kl_status refuse(const search *s)
 {
-    char t[7][32];
+    char t[8][32];
     const kl__footprint *f = &s->worst;
     if (s->no_buffer)
         return KL_E_MEMORY;
@@ -88,11 +92,12 @@ static kl_status refuse(const search *s)
     return kl__fail(KL_E_MEMORY,
                     "training with %lld samples in %lld micro-batches of %lld needs %s, more than "
                     "%s on %s: parameters %s, gradients and their sums %s, optimizer %s, inputs "
-                    "%s, values of a micro-batch %s",
+                    "%s, values of a micro-batch %s and of evaluating one %s",
                     (long long)s->spec.batch, (long long)shards, (long long)micro,
-                    amount(t[0], f->total), amount(t[1], s->limit), s->device,
+                    amount(t[0], f->total + EVALUATIONS * f->eval), amount(t[1], s->limit), s->device,
                     amount(t[2], f->params), amount(t[3], f->sums), amount(t[4], f->states),
-                    amount(t[5], f->inputs), amount(t[6], f->values));
+                    amount(t[5], f->inputs), amount(t[6], f->values),
+                    amount(t[7], EVALUATIONS * f->eval));
 }
 
 static kl_status find(search *s, int first, bool keep)

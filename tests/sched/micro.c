@@ -115,29 +115,35 @@ static void a_plan_is_what_training_holds(void **state)
     planned_is_held(zoo("lenet", grey), KL_CTX_BARE_BUFFERS, &sgd4, 48);
 }
 
-/* The fewest shards, doubled from one, whose plan is not larger than the memory. */
+/* The fewest shards, doubled from one, that fit, with some room for evaluation. */
 static void shards_double_until_it_fits(void **state)
 {
     (void)state;
     kl_ctx *c = open_ctx(0);
     kl_model *m = zoo("lenet", (kl_shape){3, {1, 28, 28}});
-    uint64_t bytes[10];
-    int n = 0;
-    for (int s = 1; s <= 64; s *= 2) {
-        bytes[n] = fit(m, c, &(kl_trainer_opts){.shards = s}, 64, UINT64_MAX).bytes;
-        n++;
-    }
-    for (int k = 0, s = 1; k < n; k++, s *= 2) {
-        bool least = true;
-        for (int i = 0; i < k; i++)
-            least = least && bytes[i] > bytes[k];
-        if (!least)
-            continue;
-        const kl_micro f = fit(m, c, NULL, 64, bytes[k]);
-        assert_int_equal(f.shards, s);
-        assert_int_equal(f.micro_batch, 64 / s);
+    uint64_t bytes[7];
+    for (int k = 0; k < 7; k++)
+        bytes[k] = fit(m, c, &(kl_trainer_opts){.shards = 1 << k}, 64, UINT64_MAX).bytes;
+    int last = 64;
+    for (uint64_t memory = 4u << 20; memory < bytes[0] * 2; memory += 256 << 10) {
+        const kl_micro f = fit(m, c, NULL, 64, memory);
+        int k = 0;
+        while (1 << k < f.shards)
+            k++;
+        assert_int_equal(f.shards, 1 << k);
+        assert_int_equal(f.micro_batch, 64 / f.shards);
         assert_int_equal(f.bytes, bytes[k]);
+        assert_true(f.bytes <= memory);
+        kl_micro half;
+        if (k > 0) /* fewer would not have been enough */
+            assert_int_equal(kl_trainer_fit_memory(m, &c, 1, "loss", "logits",
+                                                   &(kl_trainer_opts){.shards = f.shards / 2}, 64,
+                                                   memory, &half),
+                             KL_E_MEMORY);
+        assert_true(f.shards <= last);
+        last = f.shards;
     }
+    assert_int_equal(last, 1);
     assert_true(bytes[3] < bytes[0] / 2);
     assert_int_equal(fit(m, c, NULL, 64, 0).shards, 1); /* all that the device has */
     /* shards that are given are kept */
