@@ -125,7 +125,7 @@ static void shards_double_until_it_fits(void **state)
     for (int k = 0; k < 7; k++)
         bytes[k] = fit(m, c, &(kl_trainer_opts){.shards = 1 << k}, 64, UINT64_MAX).bytes;
     int last = 64;
-    for (uint64_t memory = 4u << 20; memory < bytes[0] * 2; memory += 256 << 10) {
+    for (uint64_t memory = 4u << 20; memory < bytes[0] * 4; memory += 256 << 10) {
         const kl_micro f = fit(m, c, NULL, 64, memory);
         int k = 0;
         while (1 << k < f.shards)
