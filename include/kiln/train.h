@@ -147,7 +147,7 @@ typedef struct kl_micro {
     uint64_t bytes;      /* device memory of the training, as planned: the largest of the contexts */
 } kl_micro;
 /** How many shards make a training step of `batch` samples fit into `memory` bytes of each context (0:
- * what the device has). Plans without compiling. opts: as for kl_trainer_create; shards != 0 there is
+ * what the device has), with room to evaluate micro_batch samples at a time. Plans without compiling. opts: as for kl_trainer_create; shards != 0 there is
  * kept and only looked at. KL_E_MEMORY: not even single samples fit; the sentence says what takes how
  * much. */
 KL_API kl_status kl_trainer_fit_memory(kl_model *m, kl_ctx *const *ctx, size_t n_ctx,
@@ -212,7 +212,8 @@ typedef struct kl_fit_opts {
     bool (*progress)(void *user, const kl_progress *p);
     void *user;
     int workers;             /* loader threads; default 1 */
-    uint32_t reserved[8];
+    int eval_batch;          /* samples of an evaluation's pass; 0: batch */
+    uint32_t reserved[7];
 } kl_fit_opts;
 /** Trains on `train`, evaluates on `val` (may be NULL) after each epoch. The graph's data input and
  * label input are found by dtype and shape (or named "image"/"x" and "label"/"y"). Bit-exact
