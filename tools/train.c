@@ -341,7 +341,8 @@ static int train(job *j)
     shares_take(j->watch.shares, j->trainer);
     if (ranks_rank() && (s == KL_E_CANCELLED || s == KL_E_NUMERIC)) {
         code = exit_code(s); /* the first one tells */
-    } else if (was_interrupted() && (s == KL_E_CANCELLED || s == KL_OK)) {
+    } else if ((was_interrupted() && (s == KL_E_CANCELLED || s == KL_OK)) ||
+               (ranks_exchange() && s == KL_E_CANCELLED && !j->watch.code)) {
         code = fail(EXIT_INTERRUPTED,
                     "interrupted after %lld steps; go on with: kiln train --resume %s",
                     (long long)kl_trainer_steps(j->trainer), j->run.dir);

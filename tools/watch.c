@@ -38,7 +38,6 @@ static void set_handler(void (*handler)(int))
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
-    sigaction(SIGUSR1, &a, NULL); /* what mpirun hands on, and what a batch system sends ahead */
 }
 
 void watch_signals(void)
