@@ -365,11 +365,6 @@ kl_ctx *kl__trainer_ctx(const kl_trainer *tr)
     return tr->ctx[0];
 }
 
-const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
-{
-    return tr->exchange;
-}
-
 kl_status kl__trainer_get_state(kl_trainer *tr, int k, void *dst)
 {
     return tr->team ? kl__team_get_state(tr->team, k, dst)
