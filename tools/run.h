@@ -25,6 +25,8 @@ int run_create(run *r, const char *dir, const char *name);
 int run_continue(run *r, const char *dir, int epoch);
 /** A folder and those above it. 0, or the exit code after a message. */
 int run_make_dir(const char *dir);
+/** One that another process keeps: its name alone, which it takes. */
+void run_adopt(run *r, char *dir);
 void run_free(run *r);
 bool run_has(const char *dir, const char *name);
 /** What --resume names: the folder of the run where it has one, and the checkpoint. Options that
