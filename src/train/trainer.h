@@ -24,7 +24,6 @@ struct kl_trainer {
     kl_schedule schedule;
     int shards;
     bool allow_nan;
-    const kl_exchange *exchange; /* NULL: one process; borrowed */
     int64_t steps;        /* queued */
     double last_lr;
     kl__totals train, eval;
@@ -42,7 +41,6 @@ kl_status kl__trainer_collect(kl_trainer *tr, bool wait);
 char *kl__trainer_optimizer(const kl_trainer *tr);
 /** The first context that is not lost, else the first; for inference. */
 kl_ctx *kl__trainer_ctx(const kl_trainer *tr);
-const kl_exchange *kl__trainer_exchange(const kl_trainer *tr);
 /** State k of the optimizer, as host numbers. Waits. */
 kl_status kl__trainer_get_state(kl_trainer *tr, int k, void *dst);
 kl_status kl__trainer_set_state(kl_trainer *tr, int k, const void *src);
