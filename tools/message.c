@@ -31,6 +31,7 @@ int exit_code(kl_status s)
     case KL_E_FULL:
     case KL_E_UNSUPPORTED:
     case KL_E_NUMERIC:
+    case KL_E_FULL:
         break;
     }
     return EXIT_RUN;

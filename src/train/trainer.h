@@ -18,7 +18,6 @@ struct kl_trainer {
     size_t n_ctx;
     kl__stepper *stepper; /* one context, one process */
     kl__team *team;       /* else */
-    const kl_exchange *exchange; /* NULL: one process */
     const kl__op *optim;
     kl__optim attrs;
     kl_schedule schedule;

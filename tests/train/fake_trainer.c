@@ -274,11 +274,6 @@ kl_ctx *kl__trainer_ctx(const kl_trainer *tr)
     return tr->ctx[0];
 }
 
-const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
-{
-    return tr->exchange;
-}
-
 int64_t kl__trainer_complete(kl_trainer *tr)
 {
     return tr->steps;
