@@ -8,7 +8,8 @@
 enum {
     MOST_SHARDS = 256,
     GROUP_SHARDS = 16,
-    EVALUATIONS = 4 /* plans for them: of the loss and of the scores, and of what is left at the end */
+    EVALUATIONS =
+        4 /* plans for them: of the loss and of the scores, and of what is left at the end */
 };
 
 typedef struct search {
@@ -94,9 +95,9 @@ static kl_status refuse(const search *s)
                     "%s on %s: parameters %s, gradients and their sums %s, optimizer %s, inputs "
                     "%s, values of a micro-batch %s and of evaluating one %s",
                     (long long)s->spec.batch, (long long)shards, (long long)micro,
-                    amount(t[0], f->total + EVALUATIONS * f->eval), amount(t[1], s->limit), s->device,
-                    amount(t[2], f->params), amount(t[3], f->sums), amount(t[4], f->states),
-                    amount(t[5], f->inputs), amount(t[6], f->values),
+                    amount(t[0], f->total + EVALUATIONS * f->eval), amount(t[1], s->limit),
+                    s->device, amount(t[2], f->params), amount(t[3], f->sums),
+                    amount(t[4], f->states), amount(t[5], f->inputs), amount(t[6], f->values),
                     amount(t[7], EVALUATIONS * f->eval));
 }
 

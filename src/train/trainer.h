@@ -23,6 +23,7 @@ struct kl_trainer {
     kl_schedule schedule;
     int shards;
     bool allow_nan;
+    const kl_exchange *exchange; /* NULL: one process; borrowed */
     int64_t steps;        /* queued */
     double last_lr;
     kl__totals train, eval;
