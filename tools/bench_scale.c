@@ -1,4 +1,5 @@
-/* kiln bench --train --device A,B: what several devices reach together, next to each of them alone. */
+/* kiln bench --train --device A,B: what several devices reach together, next to each of them alone.
+ */
 #include "bench.h"
 #include "json.h"
 #include "net.h"
@@ -145,7 +146,7 @@ static double best_of(const scale *s, double *sum)
 static void print_it(const scale *s)
 {
     table t;
-    char id[32];
+    char id[32], name[64];
     double sum;
     const double best = best_of(s, &sum);
     printf("\n%s, train, batch %lld in %d shards\n", s->net.name, (long long)s->batch, s->shards);
@@ -156,7 +157,7 @@ static void print_it(const scale *s)
         const kl_device_info *d = &s->group.info[i];
         const kl_share *x = &s->shares->of[i];
         table_cell(&t, "%s", device_id(id, d));
-        table_cell(&t, "%.*s, %d units", letters(d->name, 60), d->name, d->compute_units);
+        table_cell(&t, "%s, %d units", device_label(name, d), d->compute_units);
         table_cell(&t, "%.1f", s->alone[i]);
         table_cell(&t, "%.2f", s->alone[i] / best);
         if (x->lost) {
@@ -241,10 +242,11 @@ static int scale_one(void *user, const char *model, int64_t batch, bool training
 int bench_scale(args *a)
 {
     scale s = {.a = a, .list = args_has(a, "json") ? json_array() : NULL};
-    int code = args_has(a, "train") && !args_has(a, "infer")
-                   ? 0
-                   : fail(EXIT_USAGE, "--device with several devices times training over them: give "
-                                      "--train alone, or --compare to see them side by side");
+    int code =
+        args_has(a, "train") && !args_has(a, "infer")
+            ? 0
+            : fail(EXIT_USAGE, "--device with several devices times training over them: give "
+                               "--train alone, or --compare to see them side by side");
     if (code == 0 && args_has(a, "trace")) {
         code = fail(EXIT_USAGE, "--trace takes one device; `kiln train --trace` takes several");
     }

@@ -142,12 +142,14 @@ typedef struct group {
     kl_device_info info[KL_MAX_GROUP];
     size_t n;
 } group;
-/** Opens all devices that --device names, as --exact and --no-tune ask. tuned: kl_ctx_opts.tuned. 0,
- * or the exit code after a message; close it in any case. */
+/** Opens all devices that --device names, as --exact and --no-tune ask. tuned: kl_ctx_opts.tuned.
+ * 0, or the exit code after a message; close it in any case. */
 int open_device_group(const args *a, uint32_t flags, const char *tuned, group *g);
 void close_group(group *g);
 /** What --device takes for it: "0:0", of a part "0:0/2:1". */
 const char *device_id(char out[32], const kl_device_info *d);
+/** Its name beside its device_id: cut to fit a line. */
+const char *device_label(char out[64], const kl_device_info *d);
 /** Does --device name a list, all devices or all parts of one? */
 bool names_group(const char *device);
 

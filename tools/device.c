@@ -87,6 +87,21 @@ const char *device_id(char out[32], const kl_device_info *d)
     return out;
 }
 
+const char *device_label(char out[64], const kl_device_info *d)
+{
+    enum { MOST = 44 };
+    const char *tail = strstr(d->name, " (part ");
+    const int all = letters(d->name, MOST), part = tail ? (int)(tail - d->name) : all;
+    int n = part < all ? part : all;
+    n = n < 63 ? n : 63;
+    while (n > 0 && d->name[n - 1] == ' ') {
+        n--;
+    }
+    memcpy(out, d->name, (size_t)n);
+    out[n] = 0;
+    return out;
+}
+
 bool names_group(const char *device)
 {
     const char *parts = device ? strrchr(device, '/') : NULL;

@@ -28,7 +28,6 @@ int exit_code(kl_status s)
         return EXIT_INTERRUPTED;
     case KL_E_SHAPE:
     case KL_E_MEMORY:
-    case KL_E_FULL:
     case KL_E_UNSUPPORTED:
     case KL_E_NUMERIC:
     case KL_E_FULL:

@@ -15,9 +15,10 @@ int pieces_check(const args *a)
     const char *shards = args_text(a, "shards"), *micro = args_text(a, "micro-batch");
     const int64_t batch = args_int(a, "batch", 64);
     if (shards && micro && !resumed) {
-        return fail(EXIT_USAGE,
-                    "--shards %s and --micro-batch %s both say how a batch is cut; give one of them",
-                    shards, micro);
+        return fail(
+            EXIT_USAGE,
+            "--shards %s and --micro-batch %s both say how a batch is cut; give one of them",
+            shards, micro);
     }
     if (args_has(a, "memory") && !resumed && (shards || micro)) {
         return fail(EXIT_USAGE,
@@ -128,7 +129,8 @@ int pieces_choose(args *a, kl_model *m, const group *g, const char *loss, const 
 
 static int bad_split(const char *s)
 {
-    return fail(EXIT_USAGE, "--split %s: it is auto, equal, or a weight for each device, as 3:1", s);
+    return fail(EXIT_USAGE, "--split %s: it is auto, equal, or a weight for each device, as 3:1",
+                s);
 }
 
 int pieces_split(const args *a, size_t n, double **weights)

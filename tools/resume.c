@@ -28,8 +28,9 @@ int run_find(args *a, char **run_dir, char **checkpoint)
                     args_has(a, "model") ? "model" : "loss");
     }
     if (args_has(a, "micro-batch")) {
-        return fail(EXIT_USAGE, "--resume: a training keeps its number of shards, on which its bits "
-                                "depend; leave --micro-batch out");
+        return fail(EXIT_USAGE,
+                    "--resume: a training keeps its number of shards, on which its bits "
+                    "depend; leave --micro-batch out");
     }
     if (stat(what, &st) != 0) {
         return fail(EXIT_DATA, "--resume %s: there is no such folder or file", what);

@@ -50,16 +50,16 @@ const char *shares_brief(char out[96], const shares *s)
 
 void shares_print(FILE *to, const shares *s)
 {
-    char id[32];
+    char id[32], name[64];
     const char *dim = sgr(to, DIM), *plain = sgr(to, PLAIN);
     for (size_t i = 0; i < s->n; i++) {
         const kl_share *x = &s->of[i];
-        fprintf(to, "  %s%s%s %.*s  ", dim, device_id(id, &x->device), plain,
-                letters(x->device.name, 40), x->device.name);
+        fprintf(to, "  %s%s%s  %s  ", dim, device_id(id, &x->device), plain,
+                device_label(name, &x->device));
         if (x->lost) {
             fprintf(to, "%slost%s: %s\n", sgr(to, RED), plain, x->why);
         } else {
-            fprintf(to, "%d of %d shards  %.*f images/s  busy %.0f%%\n", x->shards, s->total,
+            fprintf(to, "%2d of %d shards  %.*f images/s  busy %.0f%%\n", x->shards, s->total,
                     x->images_per_second < 99.5 ? 1 : 0, x->images_per_second, 100 * x->busy);
         }
     }

@@ -108,7 +108,8 @@ static kl_status make_arena(kl__plan *p, const kl__plan *over)
         return KL_E_MEMORY;
     }
     for (size_t i = 0; i < p->n_arena; i++) {
-        size_t left = bytes - i * m->chunk_bytes, size = left < m->chunk_bytes ? left : m->chunk_bytes;
+        size_t left = bytes - i * m->chunk_bytes,
+               size = left < m->chunk_bytes ? left : m->chunk_bytes;
         if (!(p->arena[i] = shared_chunk(over, m, i, size)) &&
             !(p->arena[i] = kl__mem_create(p->ctx, size)))
             return kl__fail_in(kl__last_status(), "values of a pass, %zu bytes in all", bytes);

@@ -8,7 +8,8 @@
 enum {
     MOST_SHARDS = 256,
     GROUP_SHARDS = 16,
-    EVALUATIONS = 4 /* plans for them: of the loss and of the scores, and of what is left at the end */
+    EVALUATIONS =
+        4 /* plans for them: of the loss and of the scores, and of what is left at the end */
 };
 
 typedef struct search {
@@ -17,6 +18,7 @@ typedef struct search {
     size_t n_ctx;
     uint64_t memory;        /* of each context; 0: its own */
     kl__footprint_spec spec;
+    int first, most;        /* numbers of shards to try, doubling */
     kl__footprint worst;    /* of the context that has least to spare */
     uint64_t limit;         /* there */
     const char *device;
@@ -94,26 +96,50 @@ static kl_status refuse(const search *s)
                     "%s on %s: parameters %s, gradients and their sums %s, optimizer %s, inputs "
                     "%s, values of a micro-batch %s and of evaluating one %s",
                     (long long)s->spec.batch, (long long)shards, (long long)micro,
-                    amount(t[0], f->total + EVALUATIONS * f->eval), amount(t[1], s->limit), s->device,
-                    amount(t[2], f->params), amount(t[3], f->sums), amount(t[4], f->states),
-                    amount(t[5], f->inputs), amount(t[6], f->values),
+                    amount(t[0], f->total + EVALUATIONS * f->eval), amount(t[1], s->limit),
+                    s->device, amount(t[2], f->params), amount(t[3], f->sums),
+                    amount(t[4], f->states), amount(t[5], f->inputs), amount(t[6], f->values),
                     amount(t[7], EVALUATIONS * f->eval));
 }
 
-static kl_status find(search *s, int first, bool keep)
+/** The k-th number to try. */
+static int shards_at(const search *s, int k)
 {
-    const int most = keep                             ? first
-                     : s->spec.batch < MOST_SHARDS    ? (int)s->spec.batch
-                                                      : MOST_SHARDS;
-    for (int shards = first < most ? first : most;;) {
+    int shards = s->first < s->most ? s->first : s->most;
+    for (; k > 0 && shards < s->most; k--)
+        shards = 2 * shards < s->most ? 2 * shards : s->most;
+    return shards;
+}
+
+static kl_status find(search *s, int *k)
+{
+    for (*k = 0;; ++*k) {
         bool fits = false;
-        kl_status st = look(s, shards, &fits);
+        kl_status st = look(s, shards_at(s, *k), &fits);
         if (st != KL_OK || fits)
             return st;
-        if (shards == most)
+        if (shards_at(s, *k) == s->most)
             return refuse(s);
-        shards = 2 * shards < most ? 2 * shards : most;
     }
+}
+
+/** All processes cut a batch alike: as the one does that has least room. */
+static kl_status agree(search *s, const kl_exchange *e, kl_status mine, int k)
+{
+    enum { FAILED = 15, VOTES };
+    double votes[VOTES] = {0};
+    votes[mine == KL_OK ? k : FAILED] = 1;
+    kl_status st = e->all_reduce(e->user, votes, VOTES, KL_F64);
+    if (st != KL_OK || mine != KL_OK)
+        return st == KL_OK ? mine : st;
+    if (votes[FAILED] > 0)
+        return kl__fail(KL_E_MEMORY, "the training does not fit into the memory of another process");
+    for (int i = FAILED - 1; i > k; i--)
+        if (votes[i] > 0) {
+            bool fits;
+            return look(s, shards_at(s, i), &fits);
+        }
+    return KL_OK;
 }
 
 /** How many numbers the optimizer keeps for each parameter; -1: no such optimizer. */
@@ -170,8 +196,13 @@ kl_status kl_trainer_fit_memory(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, c
                 .spec = {.pass = {.training = true, .loss = loss, .logits = logits},
                          .n_states = states_of(&o->optim),
                          .batch = batch}};
-    const bool group = n_ctx > 1 || (o->exchange && o->exchange->size > 1);
-    st = find(&s, o->shards ? o->shards : group ? GROUP_SHARDS : 1, o->shards != 0);
+    const bool several = o->exchange && o->exchange->size > 1;
+    int k = 0;
+    s.first = o->shards ? o->shards : several || n_ctx > 1 ? GROUP_SHARDS : 1;
+    s.most = o->shards ? o->shards : batch < MOST_SHARDS ? (int)batch : MOST_SHARDS;
+    st = find(&s, &k);
+    if (several)
+        st = agree(&s, o->exchange, st, k);
     if (st == KL_OK)
         *out = (kl_micro){.shards = s.spec.shards,
                           .micro_batch = (batch + s.spec.shards - 1) / s.spec.shards,

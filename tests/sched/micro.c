@@ -174,6 +174,36 @@ static void groups_begin_with_sixteen(void **state)
     kl_ctx_destroy(two[1]);
 }
 
+/** Another process that needs two doublings; or cannot (shards 0). */
+static kl_status vote(void *user, void *values, size_t n, kl_dtype dtype)
+{
+    assert_int_equal(dtype, KL_F64);
+    ((double *)values)[*(const int *)user ? 2 : (int)n - 1] += 1;
+    return KL_OK;
+}
+
+static void processes_cut_alike(void **state)
+{
+    (void)state;
+    kl_ctx *c = open_ctx(0);
+    kl_model *m = net_model(false, 3);
+    kl_micro out;
+    int can = 1;
+    const kl_exchange e = {.user = &can, .size = 2, .all_reduce = vote};
+    const kl_trainer_opts o = {.exchange = &e};
+    assert_int_equal(
+        kl_trainer_fit_memory(m, &c, 1, "loss", "logits", &o, 128, UINT64_MAX, &out), KL_OK);
+    assert_int_equal(out.shards, 64);
+    assert_int_equal(out.micro_batch, 2);
+    assert_int_equal(out.bytes, fit(m, c, &(kl_trainer_opts){.shards = 64}, 128, UINT64_MAX).bytes);
+    can = 0;
+    assert_int_equal(
+        kl_trainer_fit_memory(m, &c, 1, "loss", "logits", &o, 128, UINT64_MAX, &out), KL_E_MEMORY);
+    says("another process");
+    kl_model_destroy(m);
+    kl_ctx_destroy(c);
+}
+
 static void what_cannot_fit_is_told(void **state)
 {
     (void)state;
@@ -204,6 +234,7 @@ int main(void)
         cmocka_unit_test(a_plan_is_what_training_holds),
         cmocka_unit_test(shards_double_until_it_fits),
         cmocka_unit_test(groups_begin_with_sixteen),
+        cmocka_unit_test(processes_cut_alike),
         cmocka_unit_test(what_cannot_fit_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
