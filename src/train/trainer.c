@@ -352,6 +352,11 @@ kl_status kl_trainer_set_schedule(kl_trainer *tr, const kl_schedule *s)
     return st;
 }
 
+const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
+{
+    return tr->exchange;
+}
+
 kl_model *kl_trainer_model(const kl_trainer *tr)
 {
     return tr ? tr->model : NULL;

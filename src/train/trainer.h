@@ -23,6 +23,7 @@ struct kl_trainer {
     kl_schedule schedule;
     int shards;
     bool allow_nan;
+    const kl_exchange *exchange; /* NULL: one process; borrowed */
     int64_t steps;        /* queued */
     double last_lr;
     kl__totals train, eval;
@@ -32,6 +33,8 @@ struct kl_trainer {
 
 /** Metadata of the loaded checkpoint; NULL: none. */
 const char *kl__trainer_meta(const kl_trainer *tr, const char *key);
+/** NULL: one process. */
+const kl_exchange *kl__trainer_exchange(const kl_trainer *tr);
 /** Takes results as they are there; all of them where `wait`. */
 kl_status kl__trainer_collect(kl_trainer *tr, bool wait);
 /** The optimizer and its numbers as text: equal texts move parameters alike. Fresh memory. */

@@ -143,6 +143,11 @@ kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n)
     return KL_OK;
 }
 
+const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
+{
+    return tr->exchange;
+}
+
 kl_status kl__trainer_collect(kl_trainer *tr, bool wait)
 {
     (void)tr;
