@@ -1,6 +1,6 @@
 /* Traces: when each command ran, for a viewer. Drivers have clocks of their own: a context's is set
- * against the host's when its trace begins and when it ends, so that the rows of several devices are
- * in one time. */
+ * against the host's when its trace begins and when it ends, so that the rows of several devices
+ * are in one time. */
 #include "base/file.h"
 #include "base/mem.h"
 #include "device/ctx.h"
@@ -91,8 +91,8 @@ void kl__trace_destroy(kl_ctx *ctx)
     ctx->trace = NULL;
 }
 
-/** Drains the lane, then looks at both clocks at the end of a command: the shortest time that the news
- * took over a few tries is nearest to the truth. */
+/** Drains the lane, then looks at both clocks at the end of a command: the shortest time that the
+ * news took over a few tries is nearest to the truth. */
 static kl_status compare_clocks(kl_ctx *ctx, kl__lane *lane, moment *m)
 {
     enum { TRIES = 8 };

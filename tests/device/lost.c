@@ -1,5 +1,5 @@
-/* A device that is lost: whatever waits for it gets an answer, nothing waits again, and what is left
- * is a hung device's own objects. */
+/* A device that is lost: whatever waits for it gets an answer, nothing waits again, and what is
+ * left is a hung device's own objects. */
 #include "base/mem.h"
 #include "base/thread.h"
 #include "support/count_alloc.h"
@@ -168,7 +168,8 @@ static void late_callbacks_find_their_memory(void **state)
     for (int i = 0; i < 20; i++) /* more than have a place of their own */
         assert_int_equal(kl__event_notify(b.ctx, b.e, note, &t), KL_OK);
     assert_int_equal(t.n, 0);
-    expect_lost(kl__lane_finish(lane), "what its compute lane has queued did not end in 0.05 seconds");
+    expect_lost(kl__lane_finish(lane),
+                "what its compute lane has queued did not end in 0.05 seconds");
     assert_int_equal(t.n, 20); /* told at once */
     assert_int_equal(t.last, KL_E_DEVICE);
     clear_bench(&b);

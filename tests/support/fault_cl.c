@@ -103,7 +103,7 @@ static void count(fault_cl_kind kind, int delta)
 #define RELEASE(f, kind, type)                                                                     \
     static cl_int CL_API_CALL w_##f(type o)                                                        \
     {                                                                                              \
-        cl_int code = hit_on(F_##f, o), real = in->f(o);                                               \
+        cl_int code = hit_on(F_##f, o), real = in->f(o);                                           \
         if (!real)                                                                                 \
             count(kind, -1);                                                                       \
         return code ? code : real;                                                                 \
@@ -227,7 +227,8 @@ static cl_int CL_API_CALL w_clWaitForEvents(cl_uint n, const cl_event *e)
         fault_device_block(e[i], false);
     return code ? code : in->clWaitForEvents(n, e);
 }
-static cl_int CL_API_CALL w_clGetEventInfo(cl_event a, cl_event_info b, size_t c, void *d, size_t *e)
+static cl_int CL_API_CALL w_clGetEventInfo(cl_event a, cl_event_info b, size_t c, void *d,
+                                           size_t *e)
 {
     cl_int code = hit_on(F_clGetEventInfo, a), running = CL_RUNNING;
     if (!code && !(code = in->clGetEventInfo(a, b, c, d, e)) &&
