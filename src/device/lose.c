@@ -51,7 +51,7 @@ static kl__settler *settle_begin(kl_ctx *ctx)
     s->hub = ctx->hub;
     s->cl = ctx->cl;
     s->foreign = ctx->foreign;
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].queue)
             s->queue[s->n++] = ctx->lane[i].queue;
     kl__lock(&ctx->hub->lock);

@@ -179,7 +179,7 @@ static void put_string(kl__text *t, const char *s)
 
 static void put_head(kl__text *t, const kl_ctx *ctx, size_t pid)
 {
-    static const char *const lanes[KL__N_LANES] = {"compute", "upload", "download"};
+    static const char *const lanes[KL__ALL_LANES] = {"compute", "upload", "download", "side"};
     char name[160];
     const kl_device_info *d = &ctx->caps.info;
     snprintf(name, sizeof name, "%d:%d %s", d->platform, d->device, d->name);
@@ -187,7 +187,8 @@ static void put_head(kl__text *t, const kl_ctx *ctx, size_t pid)
             pid > 1 ? ",\n" : "", pid);
     put_string(t, name);
     kl__put(t, "}}");
-    for (int i = 0; i < (ctx->foreign ? 1 : KL__N_LANES); i++)
+    int n = ctx->foreign ? 1 : ctx->lane[KL__SIDE].queue ? KL__ALL_LANES : KL__N_LANES;
+    for (int i = 0; i < n; i++)
         kl__put(t,
                 ",\n{\"ph\":\"M\",\"pid\":%zu,\"tid\":%d,\"name\":\"thread_name\",\"args\":"
                 "{\"name\":\"%s\"}}",

@@ -19,7 +19,7 @@ typedef struct kl__settler {
     kl__hub *hub;
     kl__thread thread;
     const kl__cl_table *cl;
-    cl_command_queue queue[KL__N_LANES];
+    cl_command_queue queue[KL__ALL_LANES];
     int n;
     bool foreign, done, abandoned;
 } kl__settler;
