@@ -54,9 +54,9 @@ static kl_status take_timeout(kl_ctx *ctx, double seconds)
 {
     const char *s = env_or_null("KILN_TIMEOUT");
     ctx->timeout = HUGE_VAL;
-    if (!seconds && s && !strcmp(s, "none"))
+    if (seconds == 0 && s && !strcmp(s, "none"))
         return KL_OK;
-    if (!seconds && s && (!kl__parse_double(s, &seconds) || !(seconds > 0)))
+    if (seconds == 0 && s && (!kl__parse_double(s, &seconds) || !(seconds > 0)))
         return kl__fail(KL_E_ARG, "KILN_TIMEOUT is \"%.40s\": it can be seconds, or none", s);
     if (!(seconds >= 0) && seconds != KL_NONE)
         return kl__fail(KL_E_ARG, "a time-out of %g seconds", seconds);
