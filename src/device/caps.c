@@ -140,6 +140,7 @@ static void ask_identity(asker *a, cl_platform_id platform, kl__caps *c, cl_devi
     kl_device_info *d = &c->info;
     ask(a, CL_DEVICE_TYPE, type, sizeof *type);
     ask_text(a, CL_DEVICE_NAME, d->name, sizeof d->name);
+    memcpy(c->own_name, d->name, sizeof c->own_name);
     ask_text(a, CL_DEVICE_VENDOR, d->vendor, sizeof d->vendor);
     ask_text(a, CL_DRIVER_VERSION, d->driver, sizeof d->driver);
     ask_text(a, CL_DEVICE_VERSION, d->version, sizeof d->version);

@@ -117,41 +117,36 @@ static kl_status open_device(kl_ctx *ctx, const kl__found *f)
     return make_queues(ctx);
 }
 
-static kl_status find_device(const kl__cl_table *cl, const char *choice, kl__found *out)
+const char *kl__ctx_choice(const kl_ctx_opts *o)
 {
-    kl__found *list;
-    size_t n, pick = 0;
-    kl_status st = kl__found_all(cl, &list, &n);
-    if (!st && !n)
-        st = kl__fail_in(KL_E_NO_DEVICE,
-                         "no OpenCL device (for the CPU install pocl-opencl-icd; see `clinfo`)");
-    if (!st)
-        st = kl__choose(list, n, choice, &pick);
-    if (!st)
-        *out = list[pick];
-    kl__free(list);
-    return st;
+    return o->device ? o->device : env_or_null("KILN_DEVICE");
+}
+
+kl_ctx *kl__ctx_open(const kl__cl_table *cl, const kl__found *f, const kl_ctx_opts *o)
+{
+    kl_ctx *ctx = alloc_ctx(cl);
+    if (!ctx)
+        return NULL;
+    ctx->caps = f->caps;
+    if (take_opts(ctx, o) || open_device(ctx, f)) {
+        kl_ctx_destroy(ctx);
+        return NULL;
+    }
+    const kl_device_info *d = &f->caps.info;
+    kl__log(KL_LOG_INFO, "device %d:%d %s (%s)", d->platform, d->device, d->name, d->platform_name);
+    return ctx;
 }
 
 kl_ctx *kl_ctx_create(const kl_ctx_opts *opts)
 {
     static const kl_ctx_opts defaults;
     const kl_ctx_opts *o = opts ? opts : &defaults;
-    const char *choice = o->device ? o->device : env_or_null("KILN_DEVICE");
     const kl__cl_table *cl = kl__cl();
     kl__found f;
-    if (!cl || find_device(cl, choice, &f))
+    if (!cl || kl__found_one(cl, kl__ctx_choice(o), &f))
         return NULL;
-    kl_ctx *ctx = alloc_ctx(cl);
-    if (!ctx)
-        return NULL;
-    ctx->caps = f.caps;
-    if (take_opts(ctx, o) || open_device(ctx, &f)) {
-        kl_ctx_destroy(ctx);
-        return NULL;
-    }
-    kl__log(KL_LOG_INFO, "device %d:%d %s (%s)", f.caps.info.platform, f.caps.info.device,
-            f.caps.info.name, f.caps.info.platform_name);
+    kl_ctx *ctx = kl__ctx_open(cl, &f, o);
+    kl__found_release(cl, &f);
     return ctx;
 }
 

@@ -15,6 +15,7 @@ typedef struct kl__found {
     cl_platform_id platform;
     cl_device_id device;
     kl__caps caps; /* info.platform and info.device are set by the enumeration */
+    bool owned;    /* a part that was made for us: kl__found_release */
 } kl__found;
 
 /** Every device of every driver, in P:D order; kl__free it. *n = 0 is KL_OK: the sentence of a
@@ -22,6 +23,15 @@ typedef struct kl__found {
 kl_status kl__found_all(const kl__cl_table *cl, kl__found **out, size_t *n);
 /** Index into `list` of the one that `choice` names. */
 kl_status kl__choose(const kl__found *list, size_t n, const char *choice, size_t *pick);
+/** The sentence that nothing usable is what `choice` says, with what there is. */
+kl_status kl__no_match(const kl__found *list, size_t n, const char *choice);
+/** What kl_ctx_opts.device names, also a part of a device; kl__found_release it. */
+kl_status kl__found_one(const kl__cl_table *cl, const char *choice, kl__found *out);
+void kl__found_release(const kl__cl_table *cl, kl__found *f);
+/** A context on it. NULL: error set. */
+kl_ctx *kl__ctx_open(const kl__cl_table *cl, const kl__found *f, const kl_ctx_opts *o);
+/** opts->device or KILN_DEVICE; NULL: neither. */
+const char *kl__ctx_choice(const kl_ctx_opts *o);
 
 /** A device that cannot be asked is not usable, and why_not says so. */
 void kl__caps_query(const kl__cl_table *cl, cl_platform_id platform, cl_device_id device,

@@ -33,7 +33,11 @@ typedef struct kl__caps {
     bool groups_useless;     /* of a kernel, as the driver says them: the device's limit counts */
     bool times_useless;      /* profiling gives nonsense: use the host's clock */
     bool gemm_library_slow;  /* CLBlast loses against our own kernels here */
+    bool last_resort;        /* a rasteriser, an interpreter: never one of `all` */
     bool exact;              /* KL_CTX_EXACT: no Winograd */
+    /* the device's as its driver says it: info.name also says which part of it this is. For keys:
+     * equal parts are equal devices. */
+    char own_name[sizeof(((kl_device_info *)0)->name)];
     char std_option[16];     /* "-cl-std=CL1.2" */
     /* what was measured to be fastest here (winners.h); NULL: nothing */
     const struct kl__winners *winners;

@@ -112,7 +112,8 @@ kl_status kl_device_list(kl_device_info *out, size_t cap, size_t *n)
     return st;
 }
 
-/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name ---- */
+/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name; what group.c makes of it is more ----
+ */
 
 static void put_device(kl__text *t, const kl_device_info *d)
 {
@@ -122,7 +123,7 @@ static void put_device(kl__text *t, const kl_device_info *d)
         kl__put(t, " not usable: %s", d->why_not);
 }
 
-static kl_status no_match(const kl__found *list, size_t n, const char *choice)
+kl_status kl__no_match(const kl__found *list, size_t n, const char *choice)
 {
     kl__text t = {0};
     for (size_t i = 0; i < n; i++)
@@ -162,7 +163,7 @@ static kl_status choose_best(const kl__found *list, size_t n, const char *choice
             found = true;
         }
     }
-    return found ? KL_OK : no_match(list, n, choice);
+    return found ? KL_OK : kl__no_match(list, n, choice);
 }
 
 static kl_status choose_place(const kl__found *list, size_t n, const char *choice, int64_t p,
@@ -178,7 +179,7 @@ static kl_status choose_place(const kl__found *list, size_t n, const char *choic
         return kl__fail(KL_E_NO_DEVICE, "device %s \"%s\" is not usable: %s", choice, info->name,
                         info->why_not);
     }
-    return no_match(list, n, choice);
+    return kl__no_match(list, n, choice);
 }
 
 static kl_status choose_name(const kl__found *list, size_t n, const char *choice, size_t *pick)
@@ -201,7 +202,7 @@ static kl_status choose_name(const kl__found *list, size_t n, const char *choice
     if (n_exact == 1)
         *pick = exact;
     else if (!n_match)
-        st = no_match(list, n, choice);
+        st = kl__no_match(list, n, choice);
     else if (n_match > 1)
         st = kl__fail(KL_E_NO_DEVICE, "\"%.60s\" matches %zu devices; say one as P:D: %s", choice,
                       n_match, t.s ? t.s : "");

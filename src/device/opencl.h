@@ -10,25 +10,22 @@
 #include <CL/cl.h>
 #include <CL/cl_icd.h> /* cl_api_* function types */
 
+/* clang-format off */
 #define KL__CL_FUNCTIONS(X)                                                                        \
-    X(clGetPlatformIDs)                                                                            \
-    X(clGetPlatformInfo) X(clGetDeviceIDs) X(clGetDeviceInfo) X(clRetainDevice) X(clReleaseDevice) \
-        X(clCreateContext) X(clRetainContext) X(clReleaseContext) X(clGetContextInfo)              \
-            X(clCreateCommandQueue) X(clRetainCommandQueue) X(clReleaseCommandQueue)               \
-                X(clGetCommandQueueInfo) X(clCreateBuffer) X(clRetainMemObject)                    \
-                    X(clReleaseMemObject) X(clGetMemObjectInfo) X(clCreateProgramWithSource)       \
-                        X(clCreateProgramWithBinary) X(clBuildProgram) X(clReleaseProgram)         \
-                            X(clGetProgramInfo) X(clGetProgramBuildInfo) X(clCreateKernel)         \
-                                X(clReleaseKernel) X(clSetKernelArg) X(clGetKernelWorkGroupInfo)   \
-                                    X(clEnqueueNDRangeKernel) X(clEnqueueReadBuffer)               \
-                                        X(clEnqueueWriteBuffer) X(clEnqueueCopyBuffer)             \
-                                            X(clEnqueueFillBuffer) X(clEnqueueMarkerWithWaitList)  \
-                                                X(clEnqueueBarrierWithWaitList) X(clWaitForEvents) \
-                                                    X(clGetEventInfo) X(clRetainEvent)             \
-                                                        X(clReleaseEvent) X(clSetEventCallback)    \
-                                                            X(clGetEventProfilingInfo) X(clFlush)  \
-                                                                X(clFinish)
+    X(clGetPlatformIDs) X(clGetPlatformInfo) X(clGetDeviceIDs) X(clGetDeviceInfo)                  \
+    X(clCreateSubDevices) X(clRetainDevice) X(clReleaseDevice) X(clCreateContext)                  \
+    X(clRetainContext) X(clReleaseContext) X(clGetContextInfo) X(clCreateCommandQueue)             \
+    X(clRetainCommandQueue) X(clReleaseCommandQueue) X(clGetCommandQueueInfo) X(clCreateBuffer)    \
+    X(clRetainMemObject) X(clReleaseMemObject) X(clGetMemObjectInfo)                               \
+    X(clCreateProgramWithSource) X(clCreateProgramWithBinary) X(clBuildProgram)                    \
+    X(clReleaseProgram) X(clGetProgramInfo) X(clGetProgramBuildInfo) X(clCreateKernel)             \
+    X(clReleaseKernel) X(clSetKernelArg) X(clGetKernelWorkGroupInfo) X(clEnqueueNDRangeKernel)     \
+    X(clEnqueueReadBuffer) X(clEnqueueWriteBuffer) X(clEnqueueCopyBuffer) X(clEnqueueFillBuffer)   \
+    X(clEnqueueMarkerWithWaitList) X(clEnqueueBarrierWithWaitList) X(clWaitForEvents)              \
+    X(clGetEventInfo) X(clRetainEvent) X(clReleaseEvent) X(clSetEventCallback)                     \
+    X(clGetEventProfilingInfo) X(clFlush) X(clFinish)
 
+/* clang-format on */
 typedef struct kl__cl_table {
 #define KL__CL_MEMBER(f) cl_api_##f f;
     KL__CL_FUNCTIONS(KL__CL_MEMBER)

@@ -86,7 +86,7 @@ static void put_key_text(kl_ctx *ctx, const recipe *r, kl__text *t)
             "source %016" PRIx64 "%016" PRIx64
             " %zu\noptions %s\ndevice %s\nvendor %s\ndriver %s\nversion %s\n"
             "platform %s\nkiln %s\n",
-            s.hi, s.lo, r->source.len, r->options.s, d->name, d->vendor, d->driver, d->version,
+            s.hi, s.lo, r->source.len, r->options.s, ctx->caps.own_name, d->vendor, d->driver, d->version,
             d->platform_name, kl_version());
 }
 

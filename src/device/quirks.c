@@ -77,6 +77,7 @@ void kl__quirks_apply(kl__caps *c)
     c->caches_kernels = (q & CACHES) != 0;
     c->groups_useless = (q & BAD_GROUPS) != 0;
     c->times_useless = (q & BAD_TIMES) != 0;
+    c->last_resort = (q & (SOFTWARE | LAST)) != 0;
     c->gemm_library_slow = c->cpu; /* CLBlast's kernels want barriers: 3 to 20 % of a CPU's peak */
     if (!c->cpu && q & (WIDE | NARROW))
         c->item_floats = q & WIDE ? 128 : 32;

@@ -49,7 +49,7 @@ static char *identity(const kl_ctx *ctx)
     const kl__caps *c = &ctx->caps;
     kl__text t = {0};
     put_ascii(&t, "kiln", kl_version());
-    put_ascii(&t, "device", c->info.name);
+    put_ascii(&t, "device", c->own_name);
     put_ascii(&t, "vendor", c->info.vendor);
     put_ascii(&t, "driver", c->info.driver);
     put_ascii(&t, "version", c->info.version);

@@ -108,7 +108,7 @@ static kl_status cost_training(kl_model *m, kl_ctx *ctx, int64_t batch, kl_cost 
     kl__stepper *s = kl__cost_stepper(m, ctx, NULL);
     if (!s)
         return kl__last_status();
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl__pass *p = kl__pass_get(s, batch, true);
     kl__unlock(&m->lock);
     if (p) {
@@ -121,7 +121,7 @@ static kl_status cost_training(kl_model *m, kl_ctx *ctx, int64_t batch, kl_cost 
 
 static kl_status cost_inference(kl_model *m, kl_ctx *ctx, int64_t batch, kl_cost *out)
 {
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl__plan *p = kl__cost_infer_plan(m, ctx, batch);
     if (p)
         add_plan(p, out);

@@ -164,7 +164,7 @@ kl_status kl__model_pass(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t 
 {
     if (!m || !ctx || (n && !binds))
         return kl__fail(KL_E_ARG, "a pass needs a model, a context and binds");
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl_status st = pass_locked(m, ctx, binds, n, done);
     kl__unlock(&m->lock);
     return st;

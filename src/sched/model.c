@@ -137,11 +137,22 @@ uint64_t kl_model_seed(const kl_model *m)
     return m ? m->seed : 0;
 }
 
+void kl__model_enter(kl_model *m)
+{
+    kl__lock(&m->lock);
+    void (*settle)(void *user) = m->settle;
+    void *user = m->settle_user;
+    kl__unlock(&m->lock);
+    if (settle)
+        settle(user);
+    kl__lock(&m->lock);
+}
+
 kl_status kl_model_reset(kl_model *m, uint64_t seed)
 {
     if (!m)
         return kl__fail(KL_E_ARG, "kl_model_reset: model is NULL");
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     m->seed = seed;
     kl_status st = draw(m);
     kl__unlock(&m->lock);
@@ -190,7 +201,7 @@ static kl_status access_param(kl_model *m, const char *name, const float *src, f
     if (n != p->count || (n && !src && !dst))
         return kl__fail(KL_E_ARG, "parameter \"%s\" has %zu numbers, %zu were given", name,
                         p->count, n);
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl_status st = kl__model_pull(m);
     char *at = (char *)m->host + p->offset * kl_dtype_size(m->real);
     if (st == KL_OK && dst)
@@ -219,7 +230,7 @@ kl_status kl_model_freeze(kl_model *m, const char *pattern, bool frozen)
     size_t hits = 0;
     if (!m || !pattern)
         return kl__fail(KL_E_ARG, "kl_model_freeze: %s is NULL", m ? "pattern" : "model");
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     for (size_t i = 0; i < m->n_params; i++)
         if (kl__glob(pattern, m->params[i].name)) {
             m->params[i].frozen = frozen;

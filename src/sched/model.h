@@ -41,7 +41,13 @@ struct kl_model {
     kl__replica *replicas;
     kl__mutex lock;       /* parameters, replicas and their plans */
     uint64_t freezes;     /* counts kl_model_freeze: trainers look whether they must plan anew */
+    /* a team that trains the model works on when its calls have returned: this waits for it */
+    void (*settle)(void *user);
+    void *settle_user;
 };
+
+/** Takes the model's lock once what was queued before is in the parameters. */
+void kl__model_enter(kl_model *m);
 
 /** Finds or makes the replica; its parameters are then the newest. Call with the lock held. */
 kl__replica *kl__replica_get(kl_model *m, kl_ctx *ctx);

@@ -283,7 +283,7 @@ static kl_status time_pass(kl_model *m, kl_ctx *ctx, int64_t batch, bool trainin
         if (st == KL_OK)
             st = make_gradients(&w);
     }
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl__replica *r = st == KL_OK ? kl__replica_get(m, ctx) : NULL;
     if (st == KL_OK && !r)
         st = kl__last_status();

@@ -32,7 +32,7 @@ static kl_model *copy_model(kl_model *m)
     kl_model *c = kl_model_create(m->graph, &(kl_model_opts){.compute = m->real, .seed = m->seed});
     if (!c)
         return NULL;
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl_status st = kl__model_pull(m);
     if (st == KL_OK) {
         memcpy(c->host, m->host, m->elems * kl_dtype_size(m->real));
@@ -69,7 +69,7 @@ static kl_status bind_infer(job *j)
 
 static kl_status prepare_infer(job *j)
 {
-    kl__lock(&j->model->lock);
+    kl__model_enter(j->model);
     j->infer = kl__cost_infer_plan(j->model, j->ctx, j->batch);
     kl__unlock(&j->model->lock);
     if (!j->infer)

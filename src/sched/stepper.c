@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -41,8 +42,7 @@ kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
     for (kl__pass *p = s->passes; p; p = p->next)
         if (p->n == n && p->training == training)
             return p;
-    kl__replica *r = kl__replica_get(s->model, s->ctx);
-    kl__pass *p = r ? kl__calloc(1, sizeof *p) : NULL;
+    kl__pass *p = kl__calloc(1, sizeof *p);
     kl__pass_spec spec = {.training = training, .loss = s->loss, .logits = s->logits};
     kl_graph *g = p ? kl__pass_graph(s->model, n, &spec) : NULL;
     if (!g) {
@@ -52,13 +52,15 @@ kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
     p->n = n;
     p->training = training;
     p->n_slots = kl__place_inputs(g);
-    kl__replica_place(r, g);
+    kl__replica_place(s->replica, g);
     place_sums(s, g, p);
     const kl__plan_opts opts = {.step = s->step_block, .prepare = !training};
     if (!(p->plan = kl__plan_create(s->ctx, g, &opts))) {
         kl__free(p);
         return NULL;
     }
+    if (training)
+        kl__tree_cuts(s, p);
     p->next = s->passes;
     s->passes = p;
     return p;
@@ -106,25 +108,37 @@ static kl__mem *zeroed(kl__stepper *s, size_t bytes, kl_status *st)
     return m;
 }
 
+kl_status kl__stepper_lead(kl__stepper *s)
+{
+    kl_status st = KL_OK;
+    if (s->update)
+        return KL_OK;
+    if (!s->states)
+        s->states = zeroed(
+            s, s->model->trainable_elems * (size_t)s->opts.n_states * s->real_size, &st);
+    return st == KL_OK ? kl__update_create(s) : st;
+}
+
 static kl_status create(kl__stepper *s)
 {
-    size_t p = s->model->trainable_elems;
-    int levels = 0;
-    while (1 << levels < s->opts.shards)
-        levels++;
+    const size_t n = s->model->n_trainable;
     kl_status st = kl__inputs_list(s);
+    s->replica = kl__replica_get(s->model, s->ctx);
+    if (st == KL_OK && !s->replica)
+        st = kl__last_status();
+    if (st == KL_OK && !(s->groups_kept = kl__calloc(n + 1, sizeof *s->groups_kept)))
+        st = KL_E_MEMORY;
+    if (st == KL_OK && n)
+        memcpy(s->groups_kept, s->opts.groups, n * sizeof *s->groups_kept);
     if (st == KL_OK)
         st = size_sums(s);
+    if (st == KL_OK)
+        kl__tree_buckets(s);
     s->sums = zeroed(s, s->sums_elems * s->real_size, &st);
-    for (int i = 0; i < levels; i++)
-        s->level[i] = zeroed(s, s->sums_elems * s->real_size, &st);
-    s->states = zeroed(s, p * (size_t)s->opts.n_states * s->real_size, &st);
     s->step_block = zeroed(s, KL__STEP_WORDS * 4, &st);
     if (st == KL_OK)
-        st = kl__update_create(s);
-    if (st == KL_OK)
-        st = kl__tree_create(s);
-    return st;
+        st = kl__tree_grow(s, s->opts.shards);
+    return st == KL_OK && !s->opts.follower ? kl__stepper_lead(s) : st;
 }
 
 kl__stepper *kl__stepper_create(kl_model *m, kl_ctx *ctx, const kl__stepper_opts *opts)
@@ -150,7 +164,7 @@ kl__stepper *kl__stepper_create(kl_model *m, kl_ctx *ctx, const kl__stepper_opts
         st = create(s);
     s->freezes = m->freezes;
     kl__unlock(&m->lock);
-    s->opts.groups = NULL; /* used while creating; the caller's */
+    s->opts.groups = NULL; /* the caller's */
     if (st == KL_OK)
         return s;
     kl__stepper_destroy(s);
@@ -172,7 +186,8 @@ void kl__stepper_destroy(kl__stepper *s)
     drop_passes(s);
     kl__plan_destroy(s->update);
     for (int i = 0; i < KL__MAX_LEVELS; i++) {
-        kl__plan_destroy(s->add[i]);
+        for (int b = 0; b < s->n_buckets; b++)
+            kl__plan_destroy(s->add[i][b]);
         kl__mem_release(s->level[i]);
     }
     kl__inputs_finish(s);
@@ -182,6 +197,7 @@ void kl__stepper_destroy(kl__stepper *s)
     kl__free(s->loss);
     kl__free(s->logits);
     kl__free(s->optim_attrs);
+    kl__free(s->groups_kept);
     kl__free(s);
 }
 
@@ -193,11 +209,10 @@ static uint32_t float_bits(float f)
     return u;
 }
 
-static kl_status write_block(kl__stepper *s, kl__entry *e, int shard, int64_t first,
-                             const kl__step_scalars *sc)
+kl_status kl__step_block_write(kl__stepper *s, uint32_t *b, int64_t first, int shards,
+                               const kl__step_scalars *sc)
 {
-    uint32_t *b = e->block[shard];
-    memset(b, 0, sizeof e->block[shard]);
+    memset(b, 0, KL__STEP_WORDS * sizeof *b);
     b[KL__STEP_STEP] = (uint32_t)sc->step;
     b[KL__STEP_SEED_LO] = (uint32_t)s->model->seed;
     b[KL__STEP_SEED_HI] = (uint32_t)(s->model->seed >> 32);
@@ -206,31 +221,11 @@ static kl_status write_block(kl__stepper *s, kl__entry *e, int shard, int64_t fi
     b[KL__STEP_LR] = float_bits((float)sc->lr);
     for (int i = 0; i < 4; i++)
         b[KL__STEP_P0 + i] = float_bits(sc->p[i]);
-    b[KL__STEP_SHARDS] = float_bits((float)s->opts.shards);
-    kl__event done = {
-        NULL}; /* the entry outlives the write: it is used again only after the step ended */
+    b[KL__STEP_SHARDS] = float_bits((float)shards);
+    kl__event done = {NULL}; /* the caller's block outlives the step */
     kl_status st = kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE), (kl__span){s->step_block, 0},
-                                  b, sizeof e->block[shard], &done);
+                                  b, KL__STEP_WORDS * sizeof *b, &done);
     kl__event_release(&done);
-    return st;
-}
-
-/** After shard `i`: sums join the tree as a binary counter counts, so the order of additions
- * depends on S alone. */
-static kl_status join_tree(kl__stepper *s, int i, kl__lane *lane)
-{
-    kl_status st = KL_OK;
-    int k = 0;
-    bool last = i == s->opts.shards - 1;
-    for (; st == KL_OK && i >> k; k++) {
-        if (i >> k & 1)
-            st = kl__plan_run(s->add[k], lane);
-        else if (!last)
-            break;
-    }
-    if (st == KL_OK && !last)
-        st = kl__lane_copy(lane, (kl__span){s->level[k], 0}, (kl__span){s->sums, 0},
-                           s->sums_elems * s->real_size);
     return st;
 }
 
@@ -249,6 +244,7 @@ static kl__entry *begin_entry(kl__stepper *s, bool eval, int64_t step, int64_t s
     kl__event_release(&e->done);
     e->used = true;
     e->eval = eval;
+    e->by_hand = false;
     e->step = step;
     e->samples = samples;
     e->status = KL_OK;
@@ -266,37 +262,65 @@ static kl_status end_entry(kl__stepper *s, kl__entry *e, kl__lane *lane)
     return st;
 }
 
+/** Into the tree, all buckets. */
+static kl_status join(kl__stepper *s, int shard, int shards, kl__lane *lane)
+{
+    kl_status st = KL_OK;
+    for (int b = 0; st == KL_OK && b < s->n_buckets; b++) {
+        s->last = (kl__node_id){0, shard};
+        st = kl__tree_join(s, b, &s->last, 0, shards, lane);
+    }
+    return st;
+}
+
+kl_status kl__shard_zero(kl__stepper *s, kl__lane *lane)
+{
+    static const uint32_t zero;
+    return kl__lane_fill(lane, (kl__span){s->sums, 0}, &zero, 4, s->sums_elems * s->real_size);
+}
+
+/** One shard's pass; none of its samples: zeros in its sums. */
+static kl_status run_shard(kl__stepper *s, const kl_bind *binds, size_t n, int64_t first,
+                           int64_t count, kl__entry *e, int shard, const kl__step_scalars *sc)
+{
+    kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
+    const int with = e->samples < s->opts.shards ? (int)e->samples : s->opts.shards;
+    if (!count)
+        return kl__shard_zero(s, lane);
+    kl__pass *p = kl__pass_get(s, count, true);
+    kl_status st =
+        p ? kl__step_block_write(s, e->block[shard], first, with, sc) : kl__last_status();
+    if (st == KL_OK)
+        st = kl__inputs_bind(s, p, binds, n, e->by_hand ? 0 : first, s->head);
+    if (st == KL_OK)
+        st = kl__plan_run(p->plan, lane);
+    e->has_correct = p && p->has_correct;
+    return st;
+}
+
 static kl_status run_shards(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch,
                             kl__entry *e, const kl__step_scalars *sc, kl__lane *lane)
 {
-    int64_t shards = s->opts.shards;
-    for (int i = 0; i < s->opts.shards; i++) {
-        int64_t first = batch * i / shards, count = batch * (i + 1) / shards - first;
-        kl__pass *p = kl__pass_get(s, count, true);
-        kl_status st = p ? write_block(s, e, i, first, sc) : kl__last_status();
-        if (st == KL_OK)
-            st = kl__inputs_bind(s, p, binds, n, first, s->head);
-        if (st == KL_OK)
-            st = kl__plan_run(p->plan, lane);
+    const int shards = s->opts.shards;
+    kl_status st = KL_OK;
+    for (int i = 0; st == KL_OK && i < shards; i++) {
+        const int64_t first = batch * i / shards, end = batch * (i + 1) / shards;
+        st = run_shard(s, binds, n, first, end - first, e, i, sc);
         if (st == KL_OK && shards > 1)
-            st = join_tree(s, i, lane);
-        if (st != KL_OK)
-            return st;
-        e->has_correct = p->has_correct;
+            st = join(s, i, shards, lane);
     }
-    return KL_OK;
+    return st;
 }
 
-static kl_status check_batch(const kl__stepper *s, int64_t batch, int shards)
+static kl_status check_batch(const kl__stepper *s, int64_t batch)
 {
-    (void)s;
     if (batch < 0)
         return kl__last_status();
     if (batch == 0)
         return kl__fail(KL_E_ARG, "the batch is empty");
-    if (batch < shards)
-        return kl__fail(KL_E_ARG, "a batch of %lld samples cannot be cut into %d shards",
-                        (long long)batch, shards);
+    if (s->freezes != s->model->freezes)
+        return kl__fail(KL_E_ARG, "parameters were frozen or freed after the trainer was made: make "
+                                  "a new one");
     return KL_OK;
 }
 
@@ -305,10 +329,9 @@ static kl_status step_locked(kl__stepper *s, const kl_bind *binds, size_t n,
 {
     kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
     int64_t batch = kl__binds_batch(s->model, binds, n);
-    kl_status st = check_batch(s, batch, s->opts.shards);
-    if (st == KL_OK && s->freezes != s->model->freezes)
-        st = kl__fail(KL_E_ARG,
-                      "parameters were frozen or freed after the trainer was made: make a new one");
+    kl_status st = check_batch(s, batch);
+    if (st == KL_OK && s->by_hand)
+        st = kl__fail(KL_E_ARG, "a step by hand was begun: kl_trainer_update ends it");
     if (st == KL_OK)
         st = free_entry(s, s->head);
     kl__replica *r = st == KL_OK ? kl__replica_get(s->model, s->ctx) : NULL;
@@ -334,11 +357,93 @@ kl_status kl__stepper_step(kl__stepper *s, const kl_bind *binds, size_t n,
     return st;
 }
 
+/* ---- by hand ---- */
+static kl_status backward_locked(kl__stepper *s, const kl_bind *binds, size_t n,
+                                 const kl__step_scalars *sc)
+{
+    kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
+    const int64_t batch = kl__binds_batch(s->model, binds, n);
+    kl_status st = check_batch(s, batch);
+    if (st == KL_OK && s->by_hand == KL__MAX_SHARDS)
+        st = kl__fail(KL_E_ARG, "%d passes without an update: no more can be added",
+                      KL__MAX_SHARDS);
+    if (st == KL_OK)
+        st = kl__tree_grow(s, s->by_hand + 2);
+    if (st == KL_OK)
+        st = free_entry(s, s->head);
+    if (st != KL_OK || !kl__replica_get(s->model, s->ctx))
+        return kl__last_status();
+    kl__entry *e = begin_entry(s, false, sc->step, batch);
+    e->by_hand = true;
+    st = kl__inputs_upload(s, binds, n, batch, s->head);
+    if (st == KL_OK)
+        st = run_shard(s, binds, n, s->hand_samples, batch, e, 0, sc);
+    if (st == KL_OK)
+        st = join(s, s->by_hand, INT_MAX, lane);
+    if (st == KL_OK)
+        st = end_entry(s, e, lane);
+    if (st == KL_OK) {
+        s->by_hand++;
+        s->hand_samples += batch;
+        s->hand_correct = e->has_correct;
+    }
+    return st;
+}
+
+kl_status kl__stepper_backward(kl__stepper *s, const kl_bind *binds, size_t n,
+                               const kl__step_scalars *sc)
+{
+    kl__lock(&s->model->lock);
+    kl_status st = backward_locked(s, binds, n, sc);
+    kl__unlock(&s->model->lock);
+    return st;
+}
+
+static kl_status update_locked(kl__stepper *s, const kl__step_scalars *sc)
+{
+    kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
+    kl_status st = s->by_hand ? free_entry(s, s->head)
+                              : kl__fail(KL_E_ARG, "there is no gradient: kl_trainer_backward first");
+    if (st != KL_OK)
+        return st;
+    kl__entry *e = begin_entry(s, false, sc->step, s->hand_samples);
+    e->has_correct = s->hand_correct;
+    st = kl__step_block_write(s, e->block[0], 0, s->by_hand, sc);
+    for (int b = 0; st == KL_OK && b < s->n_buckets; b++) {
+        /* an evaluation may have used the sums meanwhile */
+        st = kl__lane_copy(lane, kl__tree_span(s, s->sums, b),
+                           kl__tree_span(s, s->level[s->last.level], b),
+                           s->bucket[b].n * s->real_size);
+        if (st == KL_OK)
+            st = kl__tree_fold(s, b, s->last, lane);
+    }
+    if (st == KL_OK)
+        st = kl__plan_run(s->update, lane);
+    if (st == KL_OK) {
+        kl__replica_changed(s->replica);
+        st = end_entry(s, e, lane);
+    }
+    s->by_hand = 0;
+    s->hand_samples = 0;
+    return st;
+}
+
+kl_status kl__stepper_update(kl__stepper *s, const kl__step_scalars *sc)
+{
+    kl__lock(&s->model->lock);
+    kl_status st = update_locked(s, sc);
+    kl__unlock(&s->model->lock);
+    return st;
+}
+
+/* ---- evaluation ---- */
 static kl_status eval_locked(kl__stepper *s, const kl_bind *binds, size_t n)
 {
     kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
     int64_t batch = kl__binds_batch(s->model, binds, n);
-    kl_status st = check_batch(s, batch, 1);
+    kl_status st = batch == 0 ? kl__fail(KL_E_ARG, "the batch is empty")
+                   : batch < 0 ? kl__last_status()
+                               : KL_OK;
     if (st == KL_OK)
         st = free_entry(s, s->head);
     kl__replica *r = st == KL_OK ? kl__replica_get(s->model, s->ctx) : NULL;
@@ -373,20 +478,8 @@ static double total(const kl__stepper *s, const kl__entry *e, size_t i)
     return s->real_size == 8 ? e->totals[i] : (double)((const float *)(const void *)e->totals)[i];
 }
 
-bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, kl_status *st)
+static void result_of(const kl__stepper *s, const kl__entry *e, kl__result *out)
 {
-    *st = KL_OK;
-    if (s->tail == s->head)
-        return false;
-    kl__entry *e = &s->ring[s->tail % KL__RING];
-    if (!wait && kl__event_poll(s->ctx, e->done) == 1)
-        return false;
-    *st = kl__event_wait(s->ctx, e->done);
-    s->tail++;
-    *eval = e->eval;
-    memset(out, 0, sizeof *out);
-    if (*st != KL_OK)
-        return true;
     out->step = e->step;
     out->samples = e->samples;
     out->loss_sum = total(s, e, KL__T_LOSS);
@@ -395,7 +488,26 @@ bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, 
     out->counted = e->has_correct ? total(s, e, KL__T_CORRECT + 1) : 0;
     out->grad_norm = e->eval ? 0 : total(s, e, KL__T_NORM);
     out->finite = isfinite(out->loss_sum) && isfinite(out->grad_norm);
-    return true;
+}
+
+bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, kl_status *st)
+{
+    *st = KL_OK;
+    while (s->tail != s->head) {
+        kl__entry *e = &s->ring[s->tail % KL__RING];
+        if (!wait && kl__event_poll(s->ctx, e->done) == 1)
+            return false;
+        *st = kl__event_wait(s->ctx, e->done);
+        s->tail++;
+        *eval = e->eval;
+        memset(out, 0, sizeof *out);
+        if (*st == KL_OK && e->by_hand)
+            continue;
+        if (*st == KL_OK)
+            result_of(s, e, out);
+        return true;
+    }
+    return false;
 }
 
 int kl__stepper_pending(const kl__stepper *s)

@@ -21,7 +21,9 @@ typedef struct kl__stepper_opts {
     int n_states;
     float clip_norm;     /* 0: none */
     int shards;          /* >= 1 */
-    const kl__group *groups; /* one per trainable parameter, in the model's order */
+    const kl__group *groups; /* one per trainable parameter, in the model's order; copied */
+    bool buckets;        /* the sums may leave in pieces (teams) */
+    bool follower;       /* no update until kl__stepper_lead */
 } kl__stepper_opts;
 
 /** What a step or an evaluation pass gave. */
@@ -47,6 +49,13 @@ typedef struct kl__step_scalars {
 /** Queues one update. Host memory of binds is copied before it returns. */
 kl_status kl__stepper_step(kl__stepper *s, const kl_bind *binds, size_t n,
                            const kl__step_scalars *sc);
+/** One more shard of a step by hand; at most KL__MAX_SHARDS before kl__stepper_update. */
+kl_status kl__stepper_backward(kl__stepper *s, const kl_bind *binds, size_t n,
+                               const kl__step_scalars *sc);
+/** The update from the shards that were added by hand. */
+kl_status kl__stepper_update(kl__stepper *s, const kl__step_scalars *sc);
+/** A follower gets what an update needs: states (zero) and plans. */
+kl_status kl__stepper_lead(kl__stepper *s);
 /** Queues one inference pass of the loss (and logits). */
 kl_status kl__stepper_eval(kl__stepper *s, const kl_bind *binds, size_t n);
 /** Takes the oldest result that is ready; waits for it where `wait`. false: none (left). *st: a

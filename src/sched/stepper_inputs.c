@@ -37,19 +37,11 @@ void kl__inputs_finish(kl__stepper *s)
     }
 }
 
-/** Makes copies large enough. Only a batch larger than any before gets here, so a steady run
- * allocates nothing. */
-static kl_status grow(kl__stepper *s, kl__input *in, size_t bytes)
+kl_status kl__input_grow_device(kl__stepper *s, kl__input *in, size_t bytes)
 {
-    if (bytes <= in->host_cap)
+    if (bytes <= in->device_cap)
         return KL_OK;
     kl_status st = kl_ctx_finish(s->ctx); /* queued steps read the copies that go */
-    for (int k = 0; st == KL_OK && k < KL__RING; k++) {
-        void *p = kl__realloc(in->host[k], bytes, 1);
-        if (!p)
-            return KL_E_MEMORY;
-        in->host[k] = p;
-    }
     for (int k = 0; st == KL_OK && k < KL__STAGES; k++) {
         kl__mem *m = kl__mem_create(s->ctx, bytes);
         if (!m)
@@ -57,6 +49,26 @@ static kl_status grow(kl__stepper *s, kl__input *in, size_t bytes)
         kl__mem_release(in->device[k]);
         in->device[k] = m;
     }
+    if (st == KL_OK)
+        in->device_cap = bytes;
+    return st;
+}
+
+/** Makes copies large enough. Only a batch larger than any before gets here, so a steady run
+ * allocates nothing. */
+static kl_status grow(kl__stepper *s, kl__input *in, size_t bytes)
+{
+    if (bytes <= in->host_cap)
+        return KL_OK;
+    kl_status st = kl_ctx_finish(s->ctx); /* queued uploads read the copies that move */
+    for (int k = 0; st == KL_OK && k < KL__RING; k++) {
+        void *p = kl__realloc(in->host[k], bytes, 1);
+        if (!p)
+            return KL_E_MEMORY;
+        in->host[k] = p;
+    }
+    if (st == KL_OK)
+        st = kl__input_grow_device(s, in, bytes);
     if (st == KL_OK)
         in->host_cap = bytes;
     return st;
@@ -95,13 +107,13 @@ kl_status kl__inputs_bind(kl__stepper *s, kl__pass *p, const kl_bind *binds, siz
 {
     for (int slot = 0; slot < p->n_slots; slot++) {
         const kl_node *x = kl__slot_input(p->plan->graph, slot);
-        const kl_bind *b = kl__bind_find(binds, n, x->name);
+        const kl_bind *b = binds ? kl__bind_find(binds, n, x->name) : NULL;
         kl__input *in = s->inputs;
         while (strcmp(in->name, x->name) != 0)
             in++;
-        if (!b)
+        if (binds && !b)
             return kl__fail(KL_E_ARG, "input \"%s\" is not bound and the loss needs it", x->name);
-        kl__span span = b->tensor ? b->tensor->span : (kl__span){in->device[entry % KL__STAGES], 0};
+        kl__span span = b && b->tensor ? b->tensor->span : (kl__span){in->device[entry % KL__STAGES], 0};
         if (in->batched)
             span.offset += (size_t)first * in->sample_bytes;
         kl_status st = kl__plan_bind(p->plan, slot, span);

@@ -3,13 +3,14 @@
 #define KL_SCHED_STEPPER_INSIDE_H
 
 #include "sched/stepper.h"
+#include "sched/tree.h"
 
 enum {
     /* steps whose host memory is kept: the one being made, and the two that may still run */
     KL__RING = 3,
     /* device copies of the inputs: the step before the last has ended when one is used again */
     KL__STAGES = 2,
-    KL__MAX_SLOTS = 16, KL__MAX_SHARDS = 256, KL__MAX_LEVELS = 9,
+    KL__MAX_SLOTS = 16, KL__MAX_SHARDS = 256, KL__MAX_BUCKETS = 8,
     KL__TOTALS = 256     /* elements at the end of the sums: */
 };
 enum { KL__T_LOSS = 0, KL__T_WEIGHT = 64, KL__T_CORRECT = 128, KL__T_NORM = 192 };
@@ -23,7 +24,13 @@ typedef struct kl__pass {
     int n_slots;
     bool finite_known; /* the totals it writes */
     bool has_correct;
+    size_t cut[KL__MAX_BUCKETS]; /* applies after which a bucket of the sums is complete */
 } kl__pass;
+
+/** A range of the sums, in elements. */
+typedef struct kl__bucket {
+    size_t first, n;
+} kl__bucket;
 
 /** An input of the model: its host and device copies. */
 typedef struct kl__input {
@@ -39,7 +46,7 @@ typedef struct kl__input {
 
 /** A queued step or evaluation. */
 typedef struct kl__entry {
-    bool used, eval;
+    bool used, eval, by_hand; /* by_hand: one shard, whose results come with the update */
     int64_t step, samples;
     kl__event done;
     uint32_t block[KL__MAX_SHARDS][KL__STEP_WORDS]; /* lives until the step ran */
@@ -51,15 +58,24 @@ typedef struct kl__entry {
 struct kl__stepper {
     kl_model *model;
     kl_ctx *ctx;
+    kl__replica *replica;
     kl__stepper_opts opts;
+    kl__group *groups_kept; /* opts.groups */
     char *loss, *logits;
     void *optim_attrs;
     size_t real_size;
     /* elements: gradients, values of state updates, totals */
     size_t sums_elems, state_at, totals_at;
     kl__mem *sums, *level[KL__MAX_LEVELS], *states, *groups, *table, *step_block;
+    kl__bucket bucket[KL__MAX_BUCKETS];
+    int n_buckets;
     kl__pass *passes;
-    kl__plan *update, *add[KL__MAX_LEVELS]; /* sums += level[i] */
+    kl__plan *update, *add[KL__MAX_LEVELS][KL__MAX_BUCKETS]; /* sums += level[i], a bucket */
+    /* by hand: shards added since the last update, and the node that the last one became */
+    int by_hand;
+    kl__node_id last;
+    int64_t hand_samples;
+    bool hand_correct;
     kl__input inputs[KL__MAX_SLOTS];
     int n_inputs;
     kl__entry ring[KL__RING];
@@ -71,19 +87,38 @@ struct kl__stepper {
 /* stepper_inputs.c */
 kl_status kl__inputs_list(kl__stepper *s);
 void kl__inputs_finish(kl__stepper *s);
+/** Device copies of an input become large enough; what is queued ends first. */
+kl_status kl__input_grow_device(kl__stepper *s, kl__input *in, size_t bytes);
 /** Host memory into the entry's copy and on to the device by the upload lane; the compute lane
  * waits for it. */
 kl_status kl__inputs_upload(kl__stepper *s, const kl_bind *binds, size_t n, int64_t batch,
                             uint64_t entry);
-/** Binds the slots of a pass to samples [first, first + pass->n) of what was uploaded or bound. */
+/** Binds the slots of a pass to samples [first, first + pass->n) of what was uploaded or bound
+ * (binds NULL: all was uploaded). */
 kl_status kl__inputs_bind(kl__stepper *s, kl__pass *p, const kl_bind *binds, size_t n,
                           int64_t first, uint64_t entry);
 
 /* stepper_update.c */
 kl_status kl__update_create(kl__stepper *s);
-kl_status kl__tree_create(kl__stepper *s);
+
+/* tree.c */
+void kl__tree_buckets(kl__stepper *s);
+void kl__tree_cuts(const kl__stepper *s, kl__pass *p);
+kl__span kl__tree_span(const kl__stepper *s, kl__mem *mem, int bucket);
+/** Levels enough for so many shards. */
+kl_status kl__tree_grow(kl__stepper *s, int shards);
+/** The sums of a bucket are `node`'s: adds to them what they can be added to, and keeps the result in
+ * its level, or, of the whole tree (`first` 0 and the last shard in it), in the sums. A node of odd
+ * index that comes back is in the sums: its left neighbour holds shards before `first`. */
+kl_status kl__tree_join(kl__stepper *s, int bucket, kl__node_id *node, int first, int shards,
+                        kl__lane *lane);
+kl_status kl__tree_fold(kl__stepper *s, int bucket, kl__node_id node, kl__lane *lane);
 
 /* stepper.c */
 kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training);
+/** A shard without samples. */
+kl_status kl__shard_zero(kl__stepper *s, kl__lane *lane);
+kl_status kl__step_block_write(kl__stepper *s, uint32_t *block, int64_t first, int shards,
+                               const kl__step_scalars *sc);
 
 #endif

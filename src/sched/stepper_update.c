@@ -37,7 +37,7 @@ static kl_status write_groups(kl__stepper *s, int *n_groups)
     kl_status st = of ? KL_OK : KL_E_MEMORY;
     memset(rows, 0, sizeof rows);
     for (size_t i = 0; st == KL_OK && i < m->n_trainable; i++) {
-        const kl__group *g = &s->opts.groups[i];
+        const kl__group *g = &s->groups_kept[i];
         float row[4] = {g->lr_factor, g->weight_decay, g->trained ? 1.0f : 0.0f, 0};
         int k = 0;
         while (k < n && memcmp(rows[k], row, sizeof row) != 0)
@@ -158,8 +158,8 @@ kl_status kl__update_create(kl__stepper *s)
 {
     int n_groups = 1;
     kl_status st = write_groups(s, &n_groups);
-    kl__replica *r = st == KL_OK ? kl__replica_get(s->model, s->ctx) : NULL;
-    kl_graph *g = r ? kl_graph_create() : NULL;
+    kl__replica *r = s->replica;
+    kl_graph *g = st == KL_OK ? kl_graph_create() : NULL;
     if (!g)
         return kl__last_status();
     g->real = s->model->real;
@@ -174,23 +174,6 @@ kl_status kl__update_create(kl__stepper *s)
     s->update =
         kl__plan_create(s->ctx, g, &(kl__plan_opts){.step = s->step_block, .no_fuse = true});
     return s->update ? KL_OK : kl__last_status();
-}
-
-kl_status kl__tree_create(kl__stepper *s)
-{
-    for (int i = 0; i < KL__MAX_LEVELS && s->level[i]; i++) {
-        kl_graph *g = kl_graph_create();
-        if (!g)
-            return kl__last_status();
-        g->real = s->model->real;
-        kl_node *a = arena(g, "sums", g->real, vec(s->sums_elems), s->sums, 0);
-        kl_node *b = arena(g, "level", g->real, vec(s->sums_elems), s->level[i], 0);
-        kl_output(g, "sum", kl__apply_new(g, &kl__op_tree_add, NULL, (kl_node *[]){a, b}, 2, NULL));
-        s->add[i] = kl__plan_create(s->ctx, g, &(kl__plan_opts){.no_fuse = true});
-        if (!s->add[i])
-            return kl__last_status();
-    }
-    return KL_OK;
 }
 
 /* ---- what went wrong ------------------------------------------------------------------------- */
@@ -210,6 +193,8 @@ kl_status kl__stepper_explain(kl__stepper *s, int64_t step)
     for (int i = 0; i < s->opts.shards; i++) {
         int64_t shards = s->opts.shards, first = e->samples * i / shards,
                 n = e->samples * (i + 1) / shards - first;
+        if (n == 0)
+            continue;
         kl__pass *p = kl__pass_get(s, n, true);
         kl_bind binds[KL__MAX_SLOTS];
         size_t n_binds = 0;

@@ -352,7 +352,7 @@ kl_graph *kl__tune_graph(kl_model *m, kl_ctx *ctx, const kl_tune_opts *opts, siz
         kl__fail(KL_E_ARG, "tuning: a batch of %lld samples", (long long)batch);
         return NULL;
     }
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl_graph *g = lowered(m, opts, batch);
     kl__unlock(&m->lock);
     if (g && kl__plan_passes(ctx, g, &(kl__plan_opts){.prepare = !opts->training}, n_prepared) !=

@@ -91,7 +91,7 @@ static void finish(file *f)
 
 static kl_status add_params(file *f, kl_model *m)
 {
-    kl__lock(&m->lock);
+    kl__model_enter(m);
     kl_status st = kl__model_pull(m);
     kl__unlock(&m->lock);
     for (size_t i = 0; st == KL_OK && i < m->n_params; i++)
@@ -218,7 +218,7 @@ static kl_status load_params(kl_model *m, const kl__st *st, const char *path)
         kl__free(host);
         return status;
     }
-    kl__lock(&m->lock); /* all or nothing */
+    kl__model_enter(m); /* all or nothing */
     kl__free(m->host);
     m->host = host;
     m->host_version = ++m->version;

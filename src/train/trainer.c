@@ -210,6 +210,38 @@ kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n_binds)
     return kl__trainer_queue(tr, binds, n_binds);
 }
 
+/** What the next update needs to know. */
+static kl__step_scalars scalars_of(kl_trainer *tr)
+{
+    kl__step_scalars sc = {.step = tr->steps, .lr = kl_schedule_at(&tr->schedule, tr->steps)};
+    kl__optim_scalars(tr->optim, &tr->attrs, tr->steps, sc.p);
+    return sc;
+}
+
+kl_status kl_trainer_backward(kl_trainer *tr, const kl_bind *binds, size_t n_binds)
+{
+    if (!tr || (n_binds && !binds))
+        return kl__fail(KL_E_ARG, "kl_trainer_backward: %s is NULL", tr ? "binds" : "trainer");
+    kl_status st = kl__trainer_collect(tr, false);
+    kl__step_scalars sc = scalars_of(tr);
+    return st == KL_OK ? kl__stepper_backward(tr->stepper, binds, n_binds, &sc) : st;
+}
+
+kl_status kl_trainer_update(kl_trainer *tr)
+{
+    if (!tr)
+        return kl__fail(KL_E_ARG, "kl_trainer_update: trainer is NULL");
+    kl_status st = kl__trainer_collect(tr, false);
+    kl__step_scalars sc = scalars_of(tr);
+    if (st == KL_OK)
+        st = kl__stepper_update(tr->stepper, &sc);
+    if (st == KL_OK) {
+        tr->steps++;
+        tr->last_lr = sc.lr;
+    }
+    return st;
+}
+
 kl_status kl_trainer_eval(kl_trainer *tr, const kl_bind *binds, size_t n_binds)
 {
     if (!tr || (n_binds && !binds))

@@ -226,6 +226,79 @@ static void not_a_number_is_named_and_harmless(void **state)
     kl_ctx_destroy(c);
 }
 
+/** Parts of the batch that net_fill gives, as a batch of its own. */
+static void cut(net_batch *from, int first, int n, kl_bind out[2])
+{
+    out[0] = (kl_bind){.name = from->binds[0].name, .host = from->x + first * NET_IMAGE,
+                       .host_bytes = (size_t)n * NET_IMAGE * sizeof(float)};
+    out[1] = (kl_bind){.name = from->binds[1].name, .host = from->y + first,
+                       .host_bytes = (size_t)n * sizeof(int32_t)};
+}
+
+/* Passes by hand and an update are the step whose shards they are, to the bit, with an evaluation in
+ * between; and a batch smaller than the number of shards leaves some of them empty. */
+static void a_step_by_hand_is_a_step(void **state)
+{
+    (void)state;
+    static net_batch b, other;
+    const int shards[] = {1, 2, 3, 5, 7};
+    for (size_t k = 0; k < sizeof shards / sizeof *shards; k++) {
+        float *v[2];
+        size_t n = 0;
+        for (int hand = 0; hand < 2; hand++) {
+            kl_ctx *c = open_ctx();
+            kl_model *m = net_model(true, 5);
+            kl_trainer *tr = open_trainer(m, c, &(kl_trainer_opts){.schedule = {.lr = 0.02},
+                                                                   .shards = shards[k]});
+            kl_metrics q;
+            for (int i = 0; i < 3; i++) {
+                const int batch = 3 * shards[k];
+                net_fill(&b, batch, i);
+                if (!hand) {
+                    assert_int_equal(kl_trainer_step(tr, b.binds, 2), KL_OK);
+                    continue;
+                }
+                for (int s = 0; s < shards[k]; s++) {
+                    kl_bind part[2];
+                    cut(&b, 3 * s, 3, part);
+                    assert_int_equal(kl_trainer_backward(tr, part, 2), KL_OK);
+                }
+                net_fill(&other, 6, i);
+                assert_int_equal(kl_trainer_eval(tr, other.binds, 2), KL_OK);
+                assert_int_equal(kl_trainer_update(tr), KL_OK);
+            }
+            assert_int_equal(kl_trainer_metrics(tr, &q), KL_OK);
+            assert_int_equal(q.samples, 9 * shards[k]);
+            assert_int_equal(kl_trainer_steps(tr), 3);
+            v[hand] = net_params(m, &n);
+            kl_trainer_destroy(tr);
+            kl_model_destroy(m);
+            kl_ctx_destroy(c);
+        }
+        assert_same(v[0], v[1], n);
+        free(v[0]);
+        free(v[1]);
+    }
+}
+
+static void a_batch_smaller_than_its_shards_is_whole(void **state)
+{
+    (void)state;
+    float *v[2];
+    size_t n = 0;
+    for (int k = 0; k < 2; k++) { /* two samples: as two shards, and as two of eight */
+        kl_trainer_opts o = {.schedule = {.lr = 0.02}, .shards = k ? 8 : 2};
+        double loss;
+        v[k] = train(&o, false, 3, 2, &n, &loss);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (fabsf(v[0][i] - v[1][i]) > 1e-5f * (1 + fabsf(v[0][i])))
+            fail_msg("number %zu: %g in two shards, %g in eight", i, (double)v[0][i],
+                     (double)v[1][i]);
+    free(v[0]);
+    free(v[1]);
+}
+
 /* Frozen parameters and parameters under rules. */
 static void rules_choose_by_name(void **state)
 {
@@ -282,8 +355,11 @@ static void bad_steps_are_refused(void **state)
             (kl_bind[]){{.name = "image", .host = b.x, .host_bytes = 0},
                         {.name = "label", .host = b.y, .host_bytes = 0}},
             2, "empty");
-    net_fill(&b, 3, 0);
-    refused(tr, b.binds, 2, "4 shards");
+    if (kl_trainer_update(tr) == KL_OK)
+        fail_msg("an update without a gradient");
+    net_fill(&b, 8, 0);
+    assert_int_equal(kl_trainer_backward(tr, b.binds, 2), KL_OK);
+    refused(tr, b.binds, 2, "by hand");
     assert_int_equal(kl_trainer_steps(tr), 0);
     kl_trainer_destroy(tr);
     kl_model_destroy(m);
@@ -299,6 +375,8 @@ int main(void)
         cmocka_unit_test(training_learns),
         cmocka_unit_test(not_a_number_is_named_and_harmless),
         cmocka_unit_test(rules_choose_by_name),
+        cmocka_unit_test(a_step_by_hand_is_a_step),
+        cmocka_unit_test(a_batch_smaller_than_its_shards_is_whole),
         cmocka_unit_test(bad_steps_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,6 +123,18 @@ CALL(clGetDeviceIDs, FAULT_NONE, 0, (a, b, c, d, e), cl_platform_id a, cl_device
      cl_device_id *d, cl_uint *e)
 CALL(clGetDeviceInfo, FAULT_NONE, 0, (a, b, c, d, e), cl_device_id a, cl_device_info b, size_t c,
      void *d, size_t *e)
+static cl_int CL_API_CALL w_clCreateSubDevices(cl_device_id a,
+                                               const cl_device_partition_property *b, cl_uint c,
+                                               cl_device_id *d, cl_uint *e)
+{
+    cl_uint n = 0;
+    cl_int code = hit(F_clCreateSubDevices);
+    if (!code && !(code = in->clCreateSubDevices(a, b, c, d, &n)) && d)
+        count(FAULT_DEVICE, (int)n);
+    if (e)
+        *e = n;
+    return code;
+}
 CALL(clRetainDevice, FAULT_DEVICE, 1, (a), cl_device_id a)
 RELEASE(clReleaseDevice, FAULT_DEVICE, cl_device_id)
 CREATE(clCreateContext, FAULT_CONTEXT, cl_context, (a, b, c, d, e, err),

@@ -20,6 +20,7 @@ typedef struct null_device {
     uint64_t memory, max_alloc, local;   /* 0: 4 GiB, 1 GiB, 64 KiB */
     const char *extensions;              /* NULL: "cl_khr_fp64" */
     bool no_compiler, big_endian, unified;
+    bool no_split;         /* clCreateSubDevices is not to be had */
     bool no_denorm_option; /* -cl-denorms-are-zero gives CL_INVALID_BUILD_OPTIONS */
 } null_device;
 
@@ -36,7 +37,8 @@ void null_cl_delay(uint64_t nth);
 void null_cl_setup_nothing(void);
 const kl__cl_table *null_cl_table(void);
 
-int64_t null_cl_live(void); /* references to contexts, queues, buffers, programs, kernels, events */
+/* References to parts of devices, contexts, queues, buffers, programs, kernels, events. */
+int64_t null_cl_live(void);
 uint64_t null_cl_tag(cl_mem m);
 
 /** One entry per command, in the order in which they were enqueued. */

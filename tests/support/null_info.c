@@ -147,12 +147,20 @@ static cl_int put_ulong(cl_ulong v, size_t cap, void *dst, size_t *ret)
     return n_put(&v, sizeof v, cap, dst, ret);
 }
 
+static cl_uint units_of(cl_device_id id)
+{
+    const null_device *d = &N.device[id->index];
+    return id->units ? id->units : d->units ? d->units : 2;
+}
+
 static cl_int CL_API_CALL device_info(cl_device_id id, cl_device_info what, size_t cap, void *dst,
                                       size_t *ret)
 {
     const null_device *d = &N.device[id->index];
     const size_t group = 1024, items[3] = {1024, 1024, 1024};
     const cl_ulong mib = 1024 * 1024;
+    const cl_device_partition_property way =
+        d->no_split || id->units ? 0 : CL_DEVICE_PARTITION_EQUALLY;
     cl_platform_id p = &platforms[N.platform_of[id->index]];
     cl_device_type type = d->type ? d->type : CL_DEVICE_TYPE_CPU;
     cl_command_queue_properties q =
@@ -181,7 +189,9 @@ static cl_int CL_API_CALL device_info(cl_device_id id, cl_device_info what, size
     case CL_DEVICE_QUEUE_PROPERTIES:
         return n_put(&q, sizeof q, cap, dst, ret);
     case CL_DEVICE_MAX_COMPUTE_UNITS:
-        return put_uint(d->units ? d->units : 2, cap, dst, ret);
+        return put_uint(units_of(id), cap, dst, ret);
+    case CL_DEVICE_PARTITION_PROPERTIES:
+        return n_put(&way, sizeof way, cap, dst, ret);
     case CL_DEVICE_MAX_CLOCK_FREQUENCY:
         return put_uint(d->clock ? d->clock : 1000, cap, dst, ret);
     case CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT:
@@ -211,9 +221,53 @@ static cl_int CL_API_CALL device_info(cl_device_id id, cl_device_info what, size
     }
 }
 
-static cl_int CL_API_CALL keep_device(cl_device_id d)
+static cl_int CL_API_CALL create_parts(cl_device_id id, const cl_device_partition_property *way,
+                                       cl_uint cap, cl_device_id *out, cl_uint *n)
 {
-    return d ? CL_SUCCESS : CL_INVALID_DEVICE;
+    if (N.device[id->index].no_split || id->units || way[0] != CL_DEVICE_PARTITION_EQUALLY)
+        return CL_INVALID_VALUE;
+    cl_uint units = (cl_uint)way[1], parts = units ? units_of(id) / units : 0;
+    if (!parts)
+        return CL_DEVICE_PARTITION_FAILED;
+    if (out && cap < parts)
+        return CL_INVALID_VALUE;
+    n_lock();
+    for (cl_uint i = 0; out && i < parts; i++) {
+        out[i] = n_new(sizeof *out[i]);
+        *out[i] = (struct _cl_device_id){.index = id->index, .units = units, .o = {1}};
+        N.live++;
+    }
+    n_unlock();
+    if (n)
+        *n = parts;
+    return CL_SUCCESS;
+}
+
+static cl_int CL_API_CALL retain_device(cl_device_id d)
+{
+    if (!d)
+        return CL_INVALID_DEVICE;
+    n_lock();
+    if (d->units) {
+        d->o.refs++;
+        N.live++;
+    }
+    n_unlock();
+    return CL_SUCCESS;
+}
+
+static cl_int CL_API_CALL release_device(cl_device_id d)
+{
+    if (!d)
+        return CL_INVALID_DEVICE;
+    n_lock();
+    if (d->units) {
+        N.live--;
+        if (--d->o.refs == 0)
+            free(d);
+    }
+    n_unlock();
+    return CL_SUCCESS;
 }
 
 void null_fill_info(kl__cl_table *t)
@@ -222,8 +276,9 @@ void null_fill_info(kl__cl_table *t)
     t->clGetPlatformInfo = platform_info;
     t->clGetDeviceIDs = get_devices;
     t->clGetDeviceInfo = device_info;
-    t->clRetainDevice = keep_device;
-    t->clReleaseDevice = keep_device;
+    t->clCreateSubDevices = create_parts;
+    t->clRetainDevice = retain_device;
+    t->clReleaseDevice = release_device;
 }
 
 const kl__cl_table *null_cl_table(void)

@@ -16,6 +16,8 @@ struct _cl_platform_id {
 };
 struct _cl_device_id {
     int index;
+    cl_uint units; /* of a part; 0: the whole, which is not counted */
+    object o;
 };
 struct _cl_context {
     object o;
