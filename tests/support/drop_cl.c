@@ -180,8 +180,8 @@ void drop_cl_host(const void *p, size_t bytes)
     host_pairs(moment(), p, bytes, true);
 }
 
-/** What the transfer begun last touches. The host has prepared what a write takes: whoever used that
- * memory until then must have been over at the moment before. */
+/** What the transfer begun last touches. The host has prepared what a write takes: whoever used
+ * that memory until then must have been over at the moment before. */
 static void note_host(const void *p, size_t bytes, bool written)
 {
     size_t at = n_nodes - 1;
