@@ -16,41 +16,44 @@ void team_environment(void)
     setenv("POCL_DEVICES", list, 1);
 }
 
+double team_timeout;
+static kl_device_info best; /* known once n_same is not 0 */
+static int n_same, first_same;
+
 static bool open_group(team_group *g, const char *devices)
 {
+    const kl_ctx_opts o = {.device = devices, .timeout = team_timeout};
     *g = (team_group){.n = 0};
-    return kl_ctx_create_group(&(kl_ctx_opts){.device = devices}, g->ctx, TEAM_MAX, &g->n) == KL_OK;
+    return kl_ctx_create_group(&o, g->ctx, TEAM_MAX, &g->n) == KL_OK;
 }
 
-/** The device that would be chosen, and how many like it its platform has. */
-static int platform_of_best(kl_device_info *best, int *first)
+int team_count(void)
 {
     kl_device_info list[32];
     size_t n = 0;
-    int same = 0;
+    if (n_same)
+        return n_same;
     kl_ctx *c = kl_ctx_create(NULL);
-    if (!c || kl_ctx_info(c, best) != KL_OK || kl_device_list(list, 32, &n) != KL_OK)
+    if (!c || kl_ctx_info(c, &best) != KL_OK || kl_device_list(list, 32, &n) != KL_OK)
         fail_msg("%s", kl_last_error());
     kl_ctx_destroy(c);
-    *first = best->device;
+    first_same = best.device;
     for (size_t i = 0; i < n && i < 32; i++)
-        if (list[i].platform == best->platform && !strcmp(list[i].name, best->name)) {
-            same++;
-            *first = list[i].device < *first ? list[i].device : *first;
+        if (list[i].platform == best.platform && !strcmp(list[i].name, best.name)) {
+            n_same++;
+            first_same = list[i].device < first_same ? list[i].device : first_same;
         }
-    return same;
+    return n_same;
 }
 
 bool team_devices(team_group *g, int n)
 {
-    kl_device_info best;
     char choice[128] = "";
-    int first, same = platform_of_best(&best, &first);
-    if (same < n)
+    if (team_count() < n)
         return false;
     for (int i = 0; i < n; i++)
         snprintf(choice + strlen(choice), sizeof choice - strlen(choice), "%s%d:%d", i ? "," : "",
-                 best.platform, first + i);
+                 best.platform, first_same + i);
     if (!open_group(g, choice))
         fail_msg("%s: %s", choice, kl_last_error());
     assert_int_equal(g->n, n);
@@ -59,11 +62,9 @@ bool team_devices(team_group *g, int n)
 
 bool team_parts(team_group *g, int n)
 {
-    kl_device_info best;
     char choice[64];
-    int first;
-    platform_of_best(&best, &first);
-    snprintf(choice, sizeof choice, "%d:%d/%d", best.platform, first, n);
+    team_count();
+    snprintf(choice, sizeof choice, "%d:%d/%d", best.platform, first_same, n);
     return open_group(g, choice) && (int)g->n == n;
 }
 

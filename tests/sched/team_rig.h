@@ -13,6 +13,9 @@ typedef struct team_group {
     kl_ctx *ctx[TEAM_MAX];
     size_t n;
 } team_group;
+extern double team_timeout; /* kl_ctx_opts.timeout of what is opened from now on */
+/** How many devices like the best one its platform has. It opens a context the first time. */
+int team_count(void);
 /** n equal devices of one platform; false: there are not so many. */
 bool team_devices(team_group *g, int n);
 /** The n equal parts of the first of them; false: it cannot be cut. */
