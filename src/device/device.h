@@ -58,16 +58,17 @@ void kl__event_release(kl__event *e); /* and sets it to none */
  */
 bool kl__event_seconds(kl_ctx *ctx, kl__event e, double *start, double *end);
 
-/** Calls fn once when e is done or failed, from a thread of the driver's: it must be short and call no
- * OpenCL. e without a handle: called before this returns. */
+/** Calls fn once when e is done or failed, from a thread of the driver's: it must be short and call
+ * no OpenCL. e without a handle: called before this returns. */
 kl_status kl__event_notify(kl_ctx *ctx, kl__event e, void (*fn)(void *user, kl_status st),
                            void *user);
 
-/* ---- losing a device: a context that failed or hangs. Its enqueue calls and waits give KL_E_DEVICE
- * at once, and its destruction waits for nothing; a hung one's objects are left behind, for the
- * driver may still use them. ---- */
+/* ---- losing a device: a context that failed or hangs. Its enqueue calls and waits give
+ * KL_E_DEVICE at once, and its destruction waits for nothing; a hung one's objects are left behind,
+ * for the driver may still use them. ---- */
 void kl__ctx_lose(kl_ctx *ctx, bool hung, const char *why);
 bool kl__ctx_lost(const kl_ctx *ctx);
+/** Host memory that it was given to read or write is not to be freed: it may still use it. */
 bool kl__ctx_hung(const kl_ctx *ctx);
 
 /* ---- memory ---------------------------------------------------------------------------------- */

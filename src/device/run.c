@@ -76,6 +76,7 @@ static kl_status check_range(const kl__seq *s, const kl__lane *lane, size_t firs
 kl_status kl__seq_run(kl__seq *s, kl__lane *lane, size_t first, size_t last)
 {
     kl_status st = check_range(s, lane, first, last);
+    st = st ? st : kl__ctx_well(s->ctx);
     if (st || first == last)
         return st;
     const char *call = "";

@@ -17,7 +17,7 @@ kl__seq *kl__seq_create(kl_ctx *ctx)
 
 static void step_free(kl__seq *s, kl__step *t)
 {
-    if (t->kernel)
+    if (t->kernel && !kl__ctx_hung(s->ctx))
         s->ctx->cl->clReleaseKernel(t->kernel);
     kl__free(t->label);
     kl__free(t->name);

@@ -41,8 +41,8 @@ void kl__plan_destroy(kl__plan *p);
 /** Enqueues the whole plan on the lane. In sync and debug-buffer contexts waits after each op and
  * checks it. */
 kl_status kl__plan_run(kl__plan *p, kl__lane *lane);
-/** The same for applies first .. last-1 of its graph; n_applies as `last` takes the copies to outputs
- * along. Not in sync and debug-buffer contexts. */
+/** The same for applies first .. last-1 of its graph; n_applies as `last` takes the copies to
+ * outputs along. Not in sync and debug-buffer contexts. */
 kl_status kl__plan_run_part(kl__plan *p, kl__lane *lane, size_t first, size_t last);
 /** Which version of the parameters later runs see. */
 void kl__plan_params(kl__plan *p, uint64_t version);

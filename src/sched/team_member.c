@@ -83,10 +83,11 @@ static kl_status prove_equal(kl__member *m)
                                  (kl__span){m->stepper->replica->params, 0}, m->params,
                                  t->param_bytes, NULL);
     if (st == KL_OK && memcmp(m->params, t->params[t->version & 1], t->param_bytes) != 0)
-        st = kl__fail(KL_E_DEVICE,
-                      "after update %lld its parameters are not those that it was given: its memory "
-                      "or the way there cannot be trusted",
-                      (long long)t->version);
+        st =
+            kl__fail(KL_E_DEVICE,
+                     "after update %lld its parameters are not those that it was given: its memory "
+                     "or the way there cannot be trusted",
+                     (long long)t->version);
     return st;
 }
 

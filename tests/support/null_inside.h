@@ -110,6 +110,7 @@ extern null_state N;
 
 void n_lock(void);
 void n_unlock(void);
+void n_wake(void); /* a callback is owed: a thread of the table's carries out until it is due */
 cl_int n_put(const void *value, size_t bytes, size_t cap, void *dst, size_t *ret);
 cl_int n_put_text(const char *s, size_t cap, void *dst, size_t *ret);
 void *n_new(size_t bytes);
