@@ -5,7 +5,6 @@
 #include "base/thread.h"
 #include "support/slow_cl.h"
 
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,7 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { SHARDS = 16, BATCH = 64, CHANNELS = 8, HW = 24, CLASSES = 4, FOLLOW = 20, TIMED = 12 };
+enum { SHARDS = 16, BATCH = 64, CHANNELS = 8, HW = 20, CLASSES = 4, FOLLOW = 20, TIMED = 12 };
 
 typedef struct field {
     team_group g;
@@ -30,8 +29,8 @@ static kl_model *heavy_model(void)
     kl_node *x = kl_input(g, "image", KL_F32, (kl_shape){4, {KL_BATCH, CHANNELS, HW, HW}});
     kl_node *y = kl_input(g, "label", KL_I32, (kl_shape){1, {KL_BATCH}});
     kl_node *h = x;
-    for (int i = 0; i < 3; i++)
-        h = kl_relu(g, kl_conv2d(g, h, &(kl_conv2d_opts){.filters = 32, .kernel = {3},
+    for (int i = 0; i < 2; i++)
+        h = kl_relu(g, kl_conv2d(g, h, &(kl_conv2d_opts){.filters = 64, .kernel = {3},
                                                          .pad = {.mode = KL_PAD_SAME}}));
     h = kl_dense(g, kl_global_avgpool(g, h, NULL), &(kl_dense_opts){.units = CLASSES});
     kl_output(g, "logits", h);
@@ -113,52 +112,63 @@ static double best(const kl_share *s, int *first)
     return most;
 }
 
-/** After FOLLOW steps at the new speed the measured ratio has moved the way it did, and the shards are
- * those of the best split for it, give or take one; then the rate is near what that split allows.
- * Returns the ratio. The machine may be busy with other things for a while, but not each time. */
-static double follow(field *f, double m, double before)
+/** Ratio of the measured speeds after FOLLOW steps at this slowness. */
+static double ratio_at(field *f, double m, kl_share *s)
 {
-    kl_share s[2];
-    double rate = 0, bound = 1;
-    int want = 0;
-    slow_cl_set(f->g.ctx[1], fabs(m));
+    slow_cl_set(f->g.ctx[1], m);
     steps(f, FOLLOW);
     shares(f, s);
-    best(s, &want);
-    double ratio = s[1].images_per_second / s[0].images_per_second;
-    print_message("%g times slower: ratio %.3f, %d of %d shards after %d steps\n", fabs(m), ratio,
-                  s[1].shards, SHARDS, FOLLOW);
-    if (m > 0 ? ratio > before / 1.2 : ratio < before * 1.2)
-        fail_msg("%g times slower: the measured ratio goes from %.3f to %.3f", fabs(m), before,
-                 ratio);
-    if (abs(s[0].shards - want) > 1)
-        fail_msg("%d shards where %d were best", s[0].shards, want);
-    for (int i = 0; i < 6 && rate < 0.9 * bound; i++) {
-        rate = TIMED * BATCH / steps(f, TIMED);
-        shares(f, s);
-        bound = best(s, &want);
-        print_message("  %.0f images/s, at most %.0f by whole shards (%d and %d; here %d and %d)\n",
-                      rate, bound, want, SHARDS - want, s[0].shards, s[1].shards);
-    }
-    if (rate < 0.9 * bound)
-        fail_msg("%g times slower: %.0f images/s where %.0f are possible", fabs(m), rate, bound);
-    return ratio;
+    return s[1].images_per_second / s[0].images_per_second;
 }
 
-/* Twice slower, then five times, then only twice again. */
+/** From one slowness to another: after FOLLOW steps the measured ratio has moved by half the way at
+ * least, and the shards are those of the best split for it, give or take one. */
+static bool moved(field *f, double from, double to)
+{
+    kl_share s[2];
+    int want = 0;
+    double before = ratio_at(f, from, s), after = ratio_at(f, to, s);
+    double way = (after / before - 1) / (from / to - 1);
+    best(s, &want);
+    print_message("%g to %g times slower: ratio %.3f to %.3f, %d and %d shards, best %d and %d\n",
+                  from, to, before, after, s[0].shards, s[1].shards, want, SHARDS - want);
+    return way > 0.5 && abs(s[0].shards - want) <= 1;
+}
+
+/** The rate is near what the best split allows. */
+static bool near_best(field *f)
+{
+    kl_share s[2];
+    int want = 0;
+    double rate = TIMED * BATCH / steps(f, TIMED);
+    shares(f, s);
+    double bound = best(s, &want);
+    print_message("  %.0f images/s, at most %.0f by whole shards (%d and %d; here %d and %d)\n", rate,
+                  bound, want, SHARDS - want, s[0].shards, s[1].shards);
+    return rate >= 0.9 * bound;
+}
+
+/* The machine may be busy with other things, which no split can know: so each claim has some tries,
+ * and must hold in one of them in full. */
 static void shares_follow_the_speed(void **state)
 {
     (void)state;
     static field f;
-    kl_share s[2];
+    static const double way[][2] = {{1.001, 2}, {2, 5}, {5, 2}};
     if (!open_field(&f))
         skip();
     steps(&f, FOLLOW);
-    shares(&f, s);
-    double ratio = s[1].images_per_second / s[0].images_per_second;
-    const double speeds[] = {2, 5, -2}; /* below 0: faster than before */
-    for (size_t i = 0; i < 3; i++)
-        ratio = follow(&f, speeds[i], ratio);
+    for (size_t i = 0; i < sizeof way / sizeof *way; i++) {
+        int tries = 5;
+        while (tries && !moved(&f, way[i][0], way[i][1]))
+            tries--;
+        if (!tries)
+            fail_msg("from %g to %g times slower the shards do not follow", way[i][0], way[i][1]);
+        for (tries = 8; tries && !near_best(&f);)
+            tries--;
+        if (!tries)
+            fail_msg("%g times slower: more than a tenth is lost", way[i][1]);
+    }
     close_field(&f);
 }
 
