@@ -388,6 +388,8 @@ kl_status kl__root_step(kl__member *m, kl__team_entry *e)
     if (st == KL_OK)
         st = kl__member_part(m, e, true, w.base, w.shards);
     if (st == KL_OK)
+        st = kl__member_prefetch(m, e);
+    if (st == KL_OK)
         st = merge(m, &own_done);
     if (st == KL_OK && here)
         st = update(m, e, &own_done);
