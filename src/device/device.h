@@ -69,6 +69,7 @@ kl_status kl__event_notify(kl_ctx *ctx, kl__event e, void (*fn)(void *user, kl_s
  * driver may still use them. ---- */
 void kl__ctx_lose(kl_ctx *ctx, bool hung, const char *why);
 bool kl__ctx_lost(const kl_ctx *ctx);
+bool kl__ctx_hung(const kl_ctx *ctx);
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 typedef struct kl__mem kl__mem;

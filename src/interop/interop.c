@@ -104,7 +104,10 @@ kl_status kl_trainer_enqueue(kl_trainer *tr, const kl_bind *binds, size_t n_bind
     kl__event end = {NULL};
     if (!tr)
         return kl__fail(KL_E_ARG, "kl_trainer_enqueue: trainer is NULL");
-    kl_status st = wait_for(tr->ctx, n_wait, wait);
+    if (!tr->stepper)
+        return kl__fail(KL_E_UNSUPPORTED, "kl_trainer_enqueue: events are one context's, and this "
+                                          "trainer works over several; kl_trainer_step spreads a batch");
+    kl_status st = wait_for(tr->ctx[0], n_wait, wait);
     if (st == KL_OK)
         st = kl__trainer_queue(tr, binds, n_binds);
     if (st == KL_OK && done)

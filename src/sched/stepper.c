@@ -136,9 +136,10 @@ static kl_status create(kl__stepper *s)
         kl__tree_buckets(s);
     s->sums = zeroed(s, s->sums_elems * s->real_size, &st);
     s->step_block = zeroed(s, KL__STEP_WORDS * 4, &st);
-    if (st == KL_OK)
-        st = kl__tree_grow(s, s->opts.shards);
-    return st == KL_OK && !s->opts.follower ? kl__stepper_lead(s) : st;
+    if (st != KL_OK || s->opts.follower)
+        return st;
+    st = kl__tree_grow(s, s->opts.shards);
+    return st == KL_OK ? kl__stepper_lead(s) : st;
 }
 
 kl__stepper *kl__stepper_create(kl_model *m, kl_ctx *ctx, const kl__stepper_opts *opts)
@@ -245,6 +246,7 @@ static kl__entry *begin_entry(kl__stepper *s, bool eval, int64_t step, int64_t s
     e->used = true;
     e->eval = eval;
     e->by_hand = false;
+    e->shards = 0;
     e->step = step;
     e->samples = samples;
     e->status = KL_OK;
@@ -338,6 +340,7 @@ static kl_status step_locked(kl__stepper *s, const kl_bind *binds, size_t n,
     if (st != KL_OK || !r)
         return kl__last_status();
     kl__entry *e = begin_entry(s, false, sc->step, batch);
+    e->shards = s->opts.shards;
     st = kl__inputs_upload(s, binds, n, batch, s->head);
     if (st == KL_OK)
         st = run_shards(s, binds, n, batch, e, sc, lane);
@@ -478,7 +481,7 @@ static double total(const kl__stepper *s, const kl__entry *e, size_t i)
     return s->real_size == 8 ? e->totals[i] : (double)((const float *)(const void *)e->totals)[i];
 }
 
-static void result_of(const kl__stepper *s, const kl__entry *e, kl__result *out)
+void kl__result_of(const kl__stepper *s, const kl__entry *e, kl__result *out)
 {
     out->step = e->step;
     out->samples = e->samples;
@@ -504,7 +507,7 @@ bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, 
         if (*st == KL_OK && e->by_hand)
             continue;
         if (*st == KL_OK)
-            result_of(s, e, out);
+            kl__result_of(s, e, out);
         return true;
     }
     return false;

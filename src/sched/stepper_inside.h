@@ -48,6 +48,7 @@ typedef struct kl__input {
 typedef struct kl__entry {
     bool used, eval, by_hand; /* by_hand: one shard, whose results come with the update */
     int64_t step, samples;
+    int shards;          /* of a step; 0: by hand */
     kl__event done;
     uint32_t block[KL__MAX_SHARDS][KL__STEP_WORDS]; /* lives until the step ran */
     double totals[KL__TOTALS]; /* room for f32 or f64 as read */
@@ -100,6 +101,11 @@ kl_status kl__inputs_bind(kl__stepper *s, kl__pass *p, const kl_bind *binds, siz
 
 /* stepper_update.c */
 kl_status kl__update_create(kl__stepper *s);
+/** KL_E_NUMERIC and a sentence where an op of the pass over n samples, which lie on the device from
+ * sample `at` on, gives a number that is not finite. */
+kl_status kl__explain_shard(kl__stepper *s, int64_t n, int64_t at, uint64_t entry,
+                            const uint32_t *block, int64_t step);
+kl_status kl__explain_failed(int64_t step);
 
 /* tree.c */
 void kl__tree_buckets(kl__stepper *s);
@@ -116,6 +122,8 @@ kl_status kl__tree_fold(kl__stepper *s, int bucket, kl__node_id node, kl__lane *
 
 /* stepper.c */
 kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training);
+/** What the totals of an entry that is done say. */
+void kl__result_of(const kl__stepper *s, const kl__entry *e, kl__result *out);
 /** A shard without samples. */
 kl_status kl__shard_zero(kl__stepper *s, kl__lane *lane);
 kl_status kl__step_block_write(kl__stepper *s, uint32_t *block, int64_t first, int shards,

@@ -177,55 +177,61 @@ kl_status kl__update_create(kl__stepper *s)
 }
 
 /* ---- what went wrong ------------------------------------------------------------------------- */
-kl_status kl__stepper_explain(kl__stepper *s, int64_t step)
+kl_status kl__explain_failed(int64_t step)
 {
-    kl__entry *e = NULL;
-    uint64_t at = 0;
-    for (uint64_t k = s->head > KL__RING ? s->head - KL__RING : 0; k < s->head; k++)
-        if (!s->ring[k % KL__RING].eval && s->ring[k % KL__RING].step == step) {
-            e = &s->ring[k % KL__RING];
-            at = k;
-        }
-    if (!e)
-        return kl__fail(KL_E_NUMERIC, "step %lld: the loss or the gradient is not finite",
-                        (long long)step);
-    kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
-    for (int i = 0; i < s->opts.shards; i++) {
-        int64_t shards = s->opts.shards, first = e->samples * i / shards,
-                n = e->samples * (i + 1) / shards - first;
-        if (n == 0)
-            continue;
-        kl__pass *p = kl__pass_get(s, n, true);
-        kl_bind binds[KL__MAX_SLOTS];
-        size_t n_binds = 0;
-        for (int k = 0; k < s->n_inputs; k++) { /* what was bound as a tensor is bound still */
-            kl__input *in = &s->inputs[k];
-            if (in->host[at % KL__RING])
-                binds[n_binds++] = (kl_bind){.name = in->name,
-                                             .host = in->host[at % KL__RING],
-                                             .host_bytes = in->sample_bytes *
-                                                           (in->batched ? (size_t)e->samples : 1)};
-        }
-        kl_status st = p ? KL_OK : kl__last_status();
-        for (size_t k = 0; st == KL_OK && k < n_binds; k++) {
-            kl__input *in = s->inputs;
-            while (strcmp(in->name, binds[k].name) != 0)
-                in++;
-            st = kl__lane_write(lane, (kl__span){in->device[at % KL__STAGES], 0}, binds[k].host,
-                                binds[k].host_bytes, NULL);
-        }
-        if (st == KL_OK)
-            st = kl__lane_write(lane, (kl__span){s->step_block, 0}, e->block[i], sizeof e->block[i],
-                                NULL);
-        if (st == KL_OK && n_binds == (size_t)s->n_inputs)
-            st = kl__inputs_bind(s, p, binds, n_binds, first, at);
-        if (st == KL_OK)
-            st = kl__debug_find(p->plan, lane);
-        if (st != KL_OK)
-            return st == KL_E_NUMERIC ? kl__fail_in(st, "step %lld", (long long)step) : st;
-    }
     return kl__fail(KL_E_NUMERIC,
                     "step %lld: the loss or the gradient is not finite, but every op gave finite "
                     "numbers when run again",
                     (long long)step);
+}
+
+kl_status kl__explain_shard(kl__stepper *s, int64_t n, int64_t at, uint64_t entry,
+                            const uint32_t *block, int64_t step)
+{
+    kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
+    if (n == 0)
+        return KL_OK;
+    kl__pass *p = kl__pass_get(s, n, true);
+    kl_status st = p ? kl__lane_write(lane, (kl__span){s->step_block, 0}, block,
+                                      KL__STEP_WORDS * sizeof *block, NULL)
+                     : kl__last_status();
+    if (st == KL_OK)
+        st = kl__inputs_bind(s, p, NULL, 0, at, entry);
+    if (st == KL_OK)
+        st = kl__debug_find(p->plan, lane);
+    return st == KL_E_NUMERIC ? kl__fail_in(st, "step %lld", (long long)step) : st;
+}
+
+kl_status kl__stepper_explain(kl__stepper *s, int64_t step)
+{
+    kl__entry *e = NULL;
+    uint64_t at = 0;
+    for (uint64_t k = s->head > KL__RING ? s->head - KL__RING : 0; k < s->head; k++) {
+        kl__entry *x = &s->ring[k % KL__RING];
+        if (!x->eval && x->step == step && !x->by_hand) {
+            e = x;
+            at = k;
+        }
+    }
+    bool host = e && e->shards; /* what was bound as a tensor is bound still, and by hand all but the
+                                   last shard is gone */
+    for (int k = 0; host && k < s->n_inputs; k++)
+        host = s->inputs[k].host[at % KL__RING] != NULL;
+    if (!host)
+        return kl__fail(KL_E_NUMERIC, "step %lld: the loss or the gradient is not finite",
+                        (long long)step);
+    kl_status st = KL_OK;
+    for (int k = 0; st == KL_OK && k < s->n_inputs; k++) {
+        const kl__input *in = &s->inputs[k];
+        const size_t bytes = in->sample_bytes * (in->batched ? (size_t)e->samples : 1);
+        if (bytes)
+            st = kl__lane_write(kl__ctx_lane(s->ctx, KL__COMPUTE),
+                                (kl__span){in->device[at % KL__STAGES], 0},
+                                in->host[at % KL__RING], bytes, NULL);
+    }
+    for (int i = 0; st == KL_OK && i < e->shards; i++) {
+        const int64_t first = e->samples * i / e->shards, end = e->samples * (i + 1) / e->shards;
+        st = kl__explain_shard(s, end - first, first, at, e->block[i], step);
+    }
+    return st == KL_OK ? kl__explain_failed(step) : st;
 }

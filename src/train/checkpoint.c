@@ -119,13 +119,17 @@ kl_status kl_trainer_save(kl_trainer *tr, const char *path, const kl_meta *meta,
         return kl__fail(KL_E_ARG, "kl_trainer_save: %s is NULL", tr ? "path" : "trainer");
     kl_model *m = tr->model;
     kl_status st = kl__trainer_collect(tr, true);
-    if (st == KL_OK)
-        st = add_params(&f, m);
+    if (st == KL_E_DEVICE && tr->team)
+        st = KL_OK; /* the host has the last complete step */
+    const int64_t steps = kl__trainer_complete(tr);
+    if (st != KL_OK || (tr->exchange && tr->exchange->rank))
+        return st; /* the first process writes for all */
+    st = add_params(&f, m);
     for (int k = 0; st == KL_OK && k < kl__optim_n_states(tr->optim, &tr->attrs); k++) {
         if (!(states[k] = kl__calloc(m->trainable_elems + 1, kl_dtype_size(m->real))))
             st = KL_E_MEMORY;
         if (st == KL_OK)
-            st = kl__stepper_get_state(tr->stepper, k, states[k]);
+            st = kl__trainer_get_state(tr, k, states[k]);
         for (size_t i = 0; st == KL_OK && i < m->n_trainable; i++)
             st = add_tensor(
                 &f,
@@ -134,7 +138,7 @@ kl_status kl_trainer_save(kl_trainer *tr, const char *path, const kl_meta *meta,
                 &m->params[i], m->real, states[k]);
     }
     if (st == KL_OK)
-        st = add_meta(&f, "kiln.step", kl__asprintf("%lld", (long long)tr->steps));
+        st = add_meta(&f, "kiln.step", kl__asprintf("%lld", (long long)steps));
     if (st == KL_OK)
         st = add_meta(&f, "kiln.shards", kl__asprintf("%d", tr->shards));
     if (st == KL_OK)
@@ -325,7 +329,7 @@ static kl_status load_states(kl_trainer *tr, const kl__st *st, const char *path)
             kl__free(name);
         }
         if (status == KL_OK)
-            status = kl__stepper_set_state(tr->stepper, k, v);
+            status = kl__trainer_set_state(tr, k, v);
         kl__free(v);
     }
     return status;

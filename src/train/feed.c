@@ -184,7 +184,7 @@ static kl_status one_batch(eval *e, const kl_batch *b, bool metrics, kl_confusio
     }
     if (s == KL_OK && c) {
         binds[1] = (kl_bind){e->scores, NULL, e->host, b->n * e->k * sizeof(float)};
-        s = kl_model_run(kl_trainer_model(e->tr), e->tr->ctx, binds, 2);
+        s = kl_model_run(kl_trainer_model(e->tr), kl__trainer_ctx(e->tr), binds, 2);
         if (s == KL_OK) {
             kl_confusion_add(c, e->host, b->labels, b->n);
         }

@@ -86,13 +86,31 @@ static kl_status make_groups(kl_trainer *tr, const kl_trainer_opts *o, kl__group
 }
 
 static kl_status check_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss,
-                              const char *logits)
+                              const char *logits, const kl_trainer_opts *o)
 {
-    if (!m || !ctx || n_ctx < 1 || !ctx[0] || !loss)
+    double weights = 0;
+    if (!m || !ctx || n_ctx < 1 || !loss)
         return kl__fail(KL_E_ARG, "kl_trainer_create: a model, a context and a loss are needed");
-    if (n_ctx > 1)
-        return kl__fail(KL_E_UNSUPPORTED, "training over %zu contexts: this version trains on one",
-                        n_ctx);
+    if (n_ctx > KL_MAX_GROUP)
+        return kl__fail(KL_E_ARG, "training over %zu contexts; at most %d are possible", n_ctx,
+                        KL_MAX_GROUP);
+    for (size_t i = 0; i < n_ctx; i++) {
+        if (!ctx[i])
+            return kl__fail(KL_E_ARG, "kl_trainer_create: context %zu is NULL", i);
+        for (size_t k = 0; k < i; k++)
+            if (ctx[k] == ctx[i])
+                return kl__fail(KL_E_ARG, "kl_trainer_create: contexts %zu and %zu are the same", k,
+                                i);
+        if (o->split && !(o->split[i] >= 0 && o->split[i] < 1e9))
+            return kl__fail(KL_E_ARG, "weight %zu of the split is %g", i, o->split[i]);
+        weights += o->split ? o->split[i] : 1;
+    }
+    if (weights <= 0)
+        return kl__fail(KL_E_ARG, "the split gives nothing to anybody");
+    if (o->shards < 0 || o->shards > 256)
+        return kl__fail(KL_E_ARG, "%d shards; 1 to 256 are possible", o->shards);
+    if (o->check_every < 0)
+        return kl__fail(KL_E_ARG, "check_every %d is negative", o->check_every);
     if (!kl_graph_output(m->graph, loss))
         return kl__fail(KL_E_ARG, "the graph has no output \"%s\" to minimise", loss);
     if (logits && !kl_graph_output(m->graph, logits))
@@ -100,25 +118,38 @@ static kl_status check_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, con
     return KL_OK;
 }
 
+/** One context works for itself, several (or several processes) as a team. */
+static bool make_engine(kl_trainer *tr, const kl__stepper_opts *so, const kl_trainer_opts *o)
+{
+    const kl__team_opts to = {.step = *so,
+                              .split = o->split,
+                              .exchange = o->exchange,
+                              .all_reduce = o->exchange && o->all_reduce,
+                              .check_every = o->check_every ? o->check_every : 64};
+    if (tr->n_ctx == 1 && !o->exchange)
+        tr->stepper = kl__stepper_create(tr->model, tr->ctx[0], so);
+    else
+        tr->team = kl__team_create(tr->model, tr->ctx, tr->n_ctx, &to);
+    return tr->stepper || tr->team;
+}
+
 kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss,
                               const char *logits, const kl_trainer_opts *opts)
 {
     static const kl_trainer_opts none;
     const kl_trainer_opts *o = opts ? opts : &none;
-    if (check_create(m, ctx, n_ctx, loss, logits) != KL_OK)
+    if (check_create(m, ctx, n_ctx, loss, logits, o) != KL_OK)
         return NULL;
-    if (o->shards < 0 || o->shards > 256) {
-        kl__fail(KL_E_ARG, "%d shards; 1 to 256 are possible", o->shards);
-        return NULL;
-    }
     kl_trainer *tr = kl__calloc(1, sizeof *tr);
     kl__group *groups = tr ? kl__calloc(m->n_trainable + 1, sizeof *groups) : NULL;
     kl_status st = groups ? KL_OK : KL_E_MEMORY;
     if (st == KL_OK) {
         tr->model = m;
-        tr->ctx = ctx[0];
+        memcpy(tr->ctx, ctx, n_ctx * sizeof *ctx);
+        tr->n_ctx = n_ctx;
+        tr->exchange = o->exchange;
         tr->allow_nan = o->allow_nan;
-        tr->shards = o->shards ? o->shards : 1;
+        tr->shards = o->shards ? o->shards : n_ctx > 1 || o->exchange ? 16 : 1;
         st = resolve_optim(tr, o);
     }
     if (st == KL_OK)
@@ -132,10 +163,10 @@ kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, con
                                .clip_norm = o->clip_norm,
                                .shards = tr->shards,
                                .groups = groups};
-        tr->stepper = kl__stepper_create(m, tr->ctx, &so);
+        st = make_engine(tr, &so, o) ? KL_OK : kl__last_status();
     }
     kl__free(groups);
-    if (tr && tr->stepper)
+    if (tr && st == KL_OK)
         return tr;
     kl_trainer_destroy(tr);
     return NULL;
@@ -146,6 +177,7 @@ void kl_trainer_destroy(kl_trainer *tr)
     if (!tr)
         return;
     kl__stepper_destroy(tr->stepper);
+    kl__team_destroy(tr->team);
     for (size_t i = 0; i < tr->n_loaded; i++) {
         kl__free((void *)(uintptr_t)tr->loaded[i].key);
         kl__free((void *)(uintptr_t)tr->loaded[i].value);
@@ -158,7 +190,8 @@ static kl_status take(kl_trainer *tr, const kl__result *r, bool eval)
 {
     if (!eval && !r->finite) {
         if (!tr->allow_nan)
-            return kl__stepper_explain(tr->stepper, r->step);
+            return tr->team ? kl__team_explain(tr->team, r->step)
+                            : kl__stepper_explain(tr->stepper, r->step);
         return KL_OK; /* the update left the parameters alone; the step counts nothing */
     }
     kl__totals *t = eval ? &tr->eval : &tr->train;
@@ -171,13 +204,21 @@ static kl_status take(kl_trainer *tr, const kl__result *r, bool eval)
     return KL_OK;
 }
 
+static bool next_result(kl_trainer *tr, bool wait, kl__result *r, bool *eval, kl_status *st)
+{
+    if (tr->team)
+        return kl__team_result(tr->team, wait || kl__team_pending(tr->team) >= KL__MAX_PENDING, r,
+                               eval, st);
+    return kl__stepper_result(
+        tr->stepper, wait || kl__stepper_pending(tr->stepper) >= KL__MAX_PENDING, r, eval, st);
+}
+
 kl_status kl__trainer_collect(kl_trainer *tr, bool wait)
 {
     kl__result r;
     kl_status st = KL_OK, first = KL_OK;
     bool eval;
-    while (kl__stepper_result(
-        tr->stepper, wait || kl__stepper_pending(tr->stepper) >= KL__MAX_PENDING, &r, &eval, &st)) {
+    while (next_result(tr, wait, &r, &eval, &st)) {
         if (st == KL_OK)
             st = take(tr, &r, eval);
         if (first == KL_OK)
@@ -188,14 +229,22 @@ kl_status kl__trainer_collect(kl_trainer *tr, bool wait)
     return first;
 }
 
+/** What the next update needs to know. */
+static kl__step_scalars scalars_of(kl_trainer *tr)
+{
+    kl__step_scalars sc = {.step = tr->steps, .lr = kl_schedule_at(&tr->schedule, tr->steps)};
+    kl__optim_scalars(tr->optim, &tr->attrs, tr->steps, sc.p);
+    return sc;
+}
+
 kl_status kl__trainer_queue(kl_trainer *tr, const kl_bind *binds, size_t n)
 {
     kl_status st = kl__trainer_collect(tr, false);
     if (st != KL_OK)
         return st;
-    kl__step_scalars sc = {.step = tr->steps, .lr = kl_schedule_at(&tr->schedule, tr->steps)};
-    kl__optim_scalars(tr->optim, &tr->attrs, tr->steps, sc.p);
-    st = kl__stepper_step(tr->stepper, binds, n, &sc);
+    kl__step_scalars sc = scalars_of(tr);
+    st = tr->team ? kl__team_step(tr->team, binds, n, &sc)
+                  : kl__stepper_step(tr->stepper, binds, n, &sc);
     if (st == KL_OK) {
         tr->steps++;
         tr->last_lr = sc.lr;
@@ -210,19 +259,20 @@ kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n_binds)
     return kl__trainer_queue(tr, binds, n_binds);
 }
 
-/** What the next update needs to know. */
-static kl__step_scalars scalars_of(kl_trainer *tr)
+static kl_status by_hand(const kl_trainer *tr)
 {
-    kl__step_scalars sc = {.step = tr->steps, .lr = kl_schedule_at(&tr->schedule, tr->steps)};
-    kl__optim_scalars(tr->optim, &tr->attrs, tr->steps, sc.p);
-    return sc;
+    return tr->team ? kl__fail(KL_E_UNSUPPORTED, "steps by hand are for one context; over several, "
+                                                 "kl_trainer_step spreads a batch")
+                    : KL_OK;
 }
 
 kl_status kl_trainer_backward(kl_trainer *tr, const kl_bind *binds, size_t n_binds)
 {
     if (!tr || (n_binds && !binds))
         return kl__fail(KL_E_ARG, "kl_trainer_backward: %s is NULL", tr ? "binds" : "trainer");
-    kl_status st = kl__trainer_collect(tr, false);
+    kl_status st = by_hand(tr);
+    if (st == KL_OK)
+        st = kl__trainer_collect(tr, false);
     kl__step_scalars sc = scalars_of(tr);
     return st == KL_OK ? kl__stepper_backward(tr->stepper, binds, n_binds, &sc) : st;
 }
@@ -231,7 +281,9 @@ kl_status kl_trainer_update(kl_trainer *tr)
 {
     if (!tr)
         return kl__fail(KL_E_ARG, "kl_trainer_update: trainer is NULL");
-    kl_status st = kl__trainer_collect(tr, false);
+    kl_status st = by_hand(tr);
+    if (st == KL_OK)
+        st = kl__trainer_collect(tr, false);
     kl__step_scalars sc = scalars_of(tr);
     if (st == KL_OK)
         st = kl__stepper_update(tr->stepper, &sc);
@@ -247,7 +299,10 @@ kl_status kl_trainer_eval(kl_trainer *tr, const kl_bind *binds, size_t n_binds)
     if (!tr || (n_binds && !binds))
         return kl__fail(KL_E_ARG, "kl_trainer_eval: %s is NULL", tr ? "binds" : "trainer");
     kl_status st = kl__trainer_collect(tr, false);
-    return st == KL_OK ? kl__stepper_eval(tr->stepper, binds, n_binds) : st;
+    if (st != KL_OK)
+        return st;
+    return tr->team ? kl__team_eval(tr->team, binds, n_binds)
+                    : kl__stepper_eval(tr->stepper, binds, n_binds);
 }
 
 static kl_status metrics(kl_trainer *tr, kl__totals *t, kl_metrics *out)
@@ -300,6 +355,59 @@ kl_status kl_trainer_set_schedule(kl_trainer *tr, const kl_schedule *s)
 kl_model *kl_trainer_model(const kl_trainer *tr)
 {
     return tr ? tr->model : NULL;
+}
+
+kl_ctx *kl__trainer_ctx(const kl_trainer *tr)
+{
+    for (size_t i = 0; i < tr->n_ctx; i++)
+        if (!kl__ctx_lost(tr->ctx[i]))
+            return tr->ctx[i];
+    return tr->ctx[0];
+}
+
+const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
+{
+    return tr->exchange;
+}
+
+kl_status kl__trainer_get_state(kl_trainer *tr, int k, void *dst)
+{
+    return tr->team ? kl__team_get_state(tr->team, k, dst)
+                    : kl__stepper_get_state(tr->stepper, k, dst);
+}
+
+kl_status kl__trainer_set_state(kl_trainer *tr, int k, const void *src)
+{
+    return tr->team ? kl__team_set_state(tr->team, k, src)
+                    : kl__stepper_set_state(tr->stepper, k, src);
+}
+
+int64_t kl__trainer_complete(kl_trainer *tr)
+{
+    return tr->team ? kl__team_steps(tr->team, tr->steps) : tr->steps;
+}
+
+kl_status kl_trainer_shares(const kl_trainer *tr, kl_share *out, size_t cap, size_t *n)
+{
+    kl__team_share shares[KL_MAX_GROUP] = {{0}};
+    if (!tr || !n || (cap && !out))
+        return kl__fail(KL_E_ARG, "kl_trainer_shares: %s is NULL",
+                        !tr ? "trainer" : n ? "out" : "n");
+    *n = tr->n_ctx;
+    if (tr->team)
+        kl__team_shares(tr->team, shares, KL_MAX_GROUP);
+    else
+        shares[0].shards = tr->shards;
+    for (size_t i = 0; i < *n && i < cap; i++) {
+        const kl__team_share *s = &shares[i];
+        out[i] = (kl_share){.shards = s->shards,
+                            .images_per_second = s->samples_per_second,
+                            .busy = s->busy,
+                            .lost = s->lost};
+        memcpy(out[i].why, s->why, sizeof out[i].why);
+        kl_ctx_info(tr->ctx[i], &out[i].device);
+    }
+    return KL_OK;
 }
 
 const char *kl__trainer_meta(const kl_trainer *tr, const char *key)

@@ -3,7 +3,7 @@
 #define KL_TRAIN_TRAINER_H
 
 #include "ops/optim.h"
-#include "sched/stepper.h"
+#include "sched/team.h"
 
 #include <kiln/train.h>
 
@@ -14,8 +14,11 @@ typedef struct kl__totals {
 
 struct kl_trainer {
     kl_model *model;
-    kl_ctx *ctx;
-    kl__stepper *stepper;
+    kl_ctx *ctx[KL_MAX_GROUP];
+    size_t n_ctx;
+    kl__stepper *stepper; /* one context, one process */
+    kl__team *team;       /* else */
+    const kl_exchange *exchange; /* NULL: one process */
     const kl__op *optim;
     kl__optim attrs;
     kl_schedule schedule;
@@ -34,6 +37,15 @@ const char *kl__trainer_meta(const kl_trainer *tr, const char *key);
 kl_status kl__trainer_collect(kl_trainer *tr, bool wait);
 /** The optimizer and its numbers as text: equal texts move parameters alike. Fresh memory. */
 char *kl__trainer_optimizer(const kl_trainer *tr);
+/** The first context that is not lost, else the first; for inference. */
+kl_ctx *kl__trainer_ctx(const kl_trainer *tr);
+const kl_exchange *kl__trainer_exchange(const kl_trainer *tr);
+/** State k of the optimizer, as host numbers. Waits. */
+kl_status kl__trainer_get_state(kl_trainer *tr, int k, void *dst);
+kl_status kl__trainer_set_state(kl_trainer *tr, int k, const void *src);
+/** Updates whose result is there to be saved: kl_trainer_steps, but for what was lost with the last
+ * device of a group. Waits. */
+int64_t kl__trainer_complete(kl_trainer *tr);
 /** Queues a step; for interop. */
 kl_status kl__trainer_queue(kl_trainer *tr, const kl_bind *binds, size_t n);
 

@@ -241,3 +241,18 @@ kl_status kl_model_run(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n)
     }
     return KL_OK;
 }
+
+kl_ctx *kl__trainer_ctx(const kl_trainer *tr)
+{
+    return tr->ctx[0];
+}
+
+const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
+{
+    return tr->exchange;
+}
+
+int64_t kl__trainer_complete(kl_trainer *tr)
+{
+    return tr->steps;
+}

@@ -1,0 +1,90 @@
+/* Measured speeds, and the split that follows from them. */
+#include "sched/team_inside.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { COLD = 1 /* steps whose kernels are compiled on first use, left out */ };
+
+static int count_passes(const kl__member *m)
+{
+    int n = 0;
+    for (const kl__pass *p = m->stepper->passes; p; p = p->next)
+        n++;
+    return n;
+}
+
+void kl__member_measured(kl__member *m, double seconds, int64_t samples)
+{
+    const int passes = count_passes(m);
+    if (samples <= 0 || seconds <= 0)
+        return;
+    kl__lock(&m->team->lock);
+    m->busy += seconds;
+    if (passes != m->n_passes) { /* planned, and perhaps compiled, meanwhile */
+        m->n_passes = passes;
+        m->measured = 0;
+    } else if (m->measured++ >= COLD) {
+        /* half the weight is the last two steps': a device that slows down is noticed soon, a hiccup
+         * soon forgotten */
+        const double now = seconds / (double)samples;
+        m->per_sample = m->per_sample > 0 ? 0.7 * m->per_sample + 0.3 * now : now;
+    }
+    kl__unlock(&m->team->lock);
+}
+
+static void give(kl__team *t, const int *counts)
+{
+    int at = t->first;
+    kl__lock(&t->lock);
+    memcpy(t->counts, counts, sizeof t->counts);
+    kl__unlock(&t->lock);
+    /* the root first: what it adds then begins at the first shard */
+    for (int k = 0; k < t->n; k++) {
+        kl__member *m = &t->member[(t->root + k) % t->n];
+        m->first = at;
+        m->end = at += counts[m->index];
+    }
+}
+
+/** What speed nobody has measured yet: that of the others together. */
+static double guess(const kl__team *t)
+{
+    double sum = 0;
+    int n = 0;
+    for (int i = 0; i < t->n; i++)
+        if (!t->member[i].lost && t->member[i].per_sample > 0) {
+            sum += t->member[i].per_sample;
+            n++;
+        }
+    return n ? sum / n : 1;
+}
+
+void kl__team_divide(kl__team *t)
+{
+    const int shards = t->end - t->first;
+    int counts[KL_MAX_GROUP] = {0};
+    double seconds[KL_MAX_GROUP], weights[KL_MAX_GROUP];
+    const double unknown = guess(t);
+    bool gone = false;
+    for (int i = 0; i < t->n; i++) {
+        const kl__member *m = &t->member[i];
+        seconds[i] = m->lost ? (double)INFINITY : m->per_sample > 0 ? m->per_sample : unknown;
+        weights[i] = m->lost ? 0 : t->split[i];
+        gone |= m->lost && t->counts[i];
+    }
+    if (t->opts.split)
+        kl__split_by_weight(shards, weights, t->n, counts);
+    else
+        kl__split_by_speed(shards, seconds, t->n, counts);
+    double left = 0;
+    for (int i = 0; i < t->n; i++)
+        left += weights[i];
+    if (t->opts.split && left <= 0) /* those that are left had none: better slow than not at all */
+        kl__split_by_speed(shards, seconds, t->n, counts);
+    const bool first = !t->counts_known;
+    t->counts_known = true;
+    give(t, first || gone || t->opts.split || kl__split_better(t->counts, counts, seconds, t->n)
+                ? counts
+                : (const int *)memcpy(counts, t->counts, sizeof counts));
+}
