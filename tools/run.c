@@ -137,6 +137,11 @@ int run_create(run *r, const char *dir, const char *name)
     return make_dirs(r->dir);
 }
 
+void run_adopt(run *r, char *dir)
+{
+    set_dir(r, dir);
+}
+
 void run_free(run *r)
 {
     free(r->dir);

@@ -23,6 +23,8 @@ typedef struct run {
 int run_create(run *r, const char *dir, const char *name);
 /** Takes an old one: reads the log's rows before `epoch` (from 0). */
 int run_continue(run *r, const char *dir, int epoch);
+/** One that another process keeps: its name alone, which it takes. */
+void run_adopt(run *r, char *dir);
 void run_free(run *r);
 bool run_has(const char *dir, const char *name);
 /** What --resume names: the folder of the run where it has one, and the checkpoint. Options that

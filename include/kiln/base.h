@@ -58,6 +58,9 @@ KL_API const char *kl_last_error(void);
 /** The status that goes with it: for calls that say failure by NULL. */
 KL_API kl_status kl_last_status(void);
 
+/** Sets both, for code that Kiln calls back and that fails (kl_exchange); gives `status` back. */
+KL_API kl_status kl_set_error(kl_status status, const char *sentence);
+
 typedef enum kl_log_level { KL_LOG_ERROR, KL_LOG_WARN, KL_LOG_INFO, KL_LOG_DEBUG } kl_log_level;
 
 /** One line of log, without newline. May be called from any thread. */

@@ -73,6 +73,11 @@ kl_status kl__fail(kl_status status, const char *fmt, ...)
     return status;
 }
 
+kl_status kl_set_error(kl_status status, const char *words)
+{
+    return kl__fail(status, "%s", words ? words : kl_status_name(status));
+}
+
 kl_status kl__fail_in(kl_status status, const char *fmt, ...)
 {
     char before[SENTENCE], prefix[SENTENCE];

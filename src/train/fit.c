@@ -22,8 +22,17 @@ typedef struct fit {
     int64_t since;         /* samples queued since then */
     int n_rates;           /* windows measured */
     double val_seconds;    /* of the last validation */
-    bool cancelled, saved; /* saved: `last` is what the training is now */
+    bool asked;     /* the callback wants to stop */
+    bool cancelled; /* somebody's did, in whatever process */
+    bool saved;     /* `last` is what the training is now */
 } fit;
+
+/* Between steps; see fit_ranks.c. */
+static kl_status vote(fit *f, kl_status mine)
+{
+    f->cancelled = f->asked;
+    return kl__fit_vote(f->tr, mine, &f->cancelled);
+}
 
 /* ---- watching --------------------------------------------------------------------------- */
 
@@ -54,7 +63,7 @@ static kl_status read_metrics(fit *f)
 {
     kl_metrics m;
     kl__sums *t = &f->at.sums;
-    const kl_status s = kl_trainer_metrics(f->tr, &m);
+    const kl_status s = kl__fit_together(f->tr, kl_trainer_metrics(f->tr, &m));
     if (s) {
         return s;
     }
@@ -77,15 +86,16 @@ static void report(fit *f)
 {
     estimate(f);
     if (f->o.progress && !f->o.progress(f->o.user, &f->p)) {
-        f->cancelled = true;
+        f->asked = true;
     }
 }
 
 /* ---- checkpoints ------------------------------------------------------------------------ */
 
+/* One process writes; the others go on when it is done. */
 static kl_status save(fit *f, const char *path)
 {
-    return path ? kl__fit_save(f->tr, path, &f->o, f->train, &f->at) : KL_OK;
+    return path ? vote(f, kl__fit_save(f->tr, path, &f->o, f->train, &f->at)) : KL_OK;
 }
 
 static kl_status save_last(fit *f)
@@ -104,7 +114,7 @@ static kl_status step(fit *f, const kl_batch *b)
 {
     kl_bind binds[2];
     const size_t n = kl__feed_binds(&f->feed, b, binds);
-    kl_status s = kl_trainer_step(f->tr, binds, n);
+    kl_status s = kl__fit_together(f->tr, kl_trainer_step(f->tr, binds, n));
     if (s) {
         return s;
     }
@@ -114,7 +124,8 @@ static kl_status step(fit *f, const kl_batch *b)
     f->p.step++;
     const bool due = f->o.checkpoint_every > 0 && f->o.checkpoint_last &&
                      kl_trainer_steps(f->tr) % f->o.checkpoint_every == 0;
-    if (due || kl__now() - f->read_at >= READ_EVERY) {
+    const bool alone = !kl__trainer_exchange(f->tr); /* else a clock decides nothing */
+    if (due || (alone && kl__now() - f->read_at >= READ_EVERY)) {
         s = read_metrics(f);
     }
     if (s == KL_OK && due) {
@@ -133,7 +144,7 @@ static kl_status validate(fit *f)
     if (!f->val) {
         return KL_OK;
     }
-    const kl_status s = kl_evaluate(f->tr, f->val, f->o.batch, &m, NULL);
+    const kl_status s = kl__fit_together(f->tr, kl_evaluate(f->tr, f->val, f->o.batch, &m, NULL));
     if (s == KL_OK) {
         f->p.val_loss = m.loss;
         f->p.val_accuracy = m.accuracy;
@@ -163,11 +174,26 @@ static bool finished(const fit *f)
     return f->at.epoch >= f->o.epochs || (f->o.patience > 0 && f->at.waited >= f->o.patience);
 }
 
+/* Devices of several kinds may round differently, and what follows must be decided alike. */
+static kl_status agree(fit *f)
+{
+    double v[4] = {f->p.loss, f->p.accuracy, f->p.val_loss, f->p.val_accuracy};
+    const kl_status s = kl__fit_same(f->tr, v, 4);
+    f->p.loss = v[0];
+    f->p.accuracy = v[1];
+    f->p.val_loss = v[2];
+    f->p.val_accuracy = v[3];
+    return s;
+}
+
 static kl_status end_epoch(fit *f)
 {
     kl_status s = read_metrics(f);
     if (s == KL_OK) {
         s = validate(f);
+    }
+    if (s == KL_OK) {
+        s = agree(f);
     }
     if (s) {
         return s;
@@ -186,7 +212,19 @@ static kl_status end_epoch(fit *f)
     }
     report(f);
     f->read_at = kl__now();
-    return KL_OK;
+    return vote(f, KL_OK);
+}
+
+static kl_status next_batch(fit *f, kl_batch *b, bool *more)
+{
+    kl_status s = KL_OK;
+    *more = !f->asked && kl_loader_next(f->loader, b, &s);
+    s = vote(f, s);
+    *more = *more && !f->cancelled;
+    if (s == KL_OK && kl__trainer_exchange(f->tr)) {
+        s = read_metrics(f); /* the vote has waited for them, and all must sum alike */
+    }
+    return s;
 }
 
 static kl_status run_epoch(fit *f)
@@ -198,8 +236,11 @@ static kl_status run_epoch(fit *f)
     f->p.step = (int64_t)((f->at.position + batch - 1) / batch);
     f->p.loss = f->p.accuracy = f->p.val_loss = f->p.val_accuracy = (double)NAN;
     f->p.epoch_done = f->p.best = false;
-    while (s == KL_OK && !f->cancelled && kl_loader_next(f->loader, &b, &s)) {
-        s = step(f, &b);
+    for (bool more = true; s == KL_OK && more;) {
+        s = next_batch(f, &b, &more);
+        if (s == KL_OK && more) {
+            s = step(f, &b);
+        }
     }
     return s || f->cancelled ? s : end_epoch(f);
 }
@@ -294,6 +335,11 @@ kl_status kl_fit(kl_trainer *tr, kl_dataset *train, kl_dataset *val, const kl_fi
     }
     if (s == KL_OK) {
         s = begin(&f);
+    }
+    s = vote(&f, s);
+    if (s == KL_OK) {
+        const size_t n_val = val ? kl_dataset_count(val) : 0;
+        s = vote(&f, kl__fit_alike(tr, &f.o, kl_dataset_count(train), n_val, &f.at));
     }
     while (s == KL_OK && !f.cancelled && !finished(&f)) {
         s = run_epoch(&f);

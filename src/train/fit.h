@@ -34,6 +34,21 @@ typedef struct kl__place_in_data {
 kl_status kl__fit_resume(const kl_trainer *tr, int batch, size_t samples, kl__place_in_data *out);
 kl_status kl__fit_save(kl_trainer *tr, const char *path, const kl_fit_opts *o,
                        const kl_dataset *train, const kl__place_in_data *at);
+
+/* fit_ranks.c: training in several processes; each does nothing where there is one */
+/** Every process calls it at the same places. `mine`: how this one fares; *stop: whether it was
+ * asked to stop, then whether anyone was. Gives mine, or KL_E_DEVICE where another failed. Waits
+ * for the steps that are queued. */
+kl_status kl__fit_vote(kl_trainer *tr, kl_status mine, bool *stop);
+/** For calls that all make together: where one fails the others would wait for ever, so it ends
+ * them all. But not where it fails in all of them, KL_E_NUMERIC. Gives s. */
+kl_status kl__fit_together(const kl_trainer *tr, kl_status s);
+/** KL_E_ARG where this process was given another training than the first one. */
+kl_status kl__fit_alike(kl_trainer *tr, const kl_fit_opts *o, size_t train, size_t val,
+                        const kl__place_in_data *at);
+/** Those of the first process, in all. */
+kl_status kl__fit_same(kl_trainer *tr, double *values, size_t n);
+
 /** Number of classes of a confusion matrix. */
 int kl__confusion_classes(const kl_confusion *c);
 /** No key of the caller's is one of kl_fit's. */

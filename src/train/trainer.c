@@ -352,6 +352,11 @@ kl_status kl_trainer_set_schedule(kl_trainer *tr, const kl_schedule *s)
     return st;
 }
 
+const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
+{
+    return tr->exchange;
+}
+
 kl_model *kl_trainer_model(const kl_trainer *tr)
 {
     return tr ? tr->model : NULL;
@@ -363,11 +368,6 @@ kl_ctx *kl__trainer_ctx(const kl_trainer *tr)
         if (!kl__ctx_lost(tr->ctx[i]))
             return tr->ctx[i];
     return tr->ctx[0];
-}
-
-const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
-{
-    return tr->exchange;
 }
 
 kl_status kl__trainer_get_state(kl_trainer *tr, int k, void *dst)

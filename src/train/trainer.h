@@ -18,12 +18,12 @@ struct kl_trainer {
     size_t n_ctx;
     kl__stepper *stepper; /* one context, one process */
     kl__team *team;       /* else */
-    const kl_exchange *exchange; /* NULL: one process */
     const kl__op *optim;
     kl__optim attrs;
     kl_schedule schedule;
     int shards;
     bool allow_nan;
+    const kl_exchange *exchange; /* NULL: one process; borrowed */
     int64_t steps;        /* queued */
     double last_lr;
     kl__totals train, eval;
@@ -33,13 +33,14 @@ struct kl_trainer {
 
 /** Metadata of the loaded checkpoint; NULL: none. */
 const char *kl__trainer_meta(const kl_trainer *tr, const char *key);
+/** NULL: one process. */
+const kl_exchange *kl__trainer_exchange(const kl_trainer *tr);
 /** Takes results as they are there; all of them where `wait`. */
 kl_status kl__trainer_collect(kl_trainer *tr, bool wait);
 /** The optimizer and its numbers as text: equal texts move parameters alike. Fresh memory. */
 char *kl__trainer_optimizer(const kl_trainer *tr);
 /** The first context that is not lost, else the first; for inference. */
 kl_ctx *kl__trainer_ctx(const kl_trainer *tr);
-const kl_exchange *kl__trainer_exchange(const kl_trainer *tr);
 /** State k of the optimizer, as host numbers. Waits. */
 kl_status kl__trainer_get_state(kl_trainer *tr, int k, void *dst);
 kl_status kl__trainer_set_state(kl_trainer *tr, int k, const void *src);

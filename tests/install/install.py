@@ -46,6 +46,13 @@ def main(root):
     ok, out, log = run('readelf', '-d', lib / 'libkiln.so')
     check(ok and '[libkiln.so.0]' in out, 'its soname is libkiln.so.0', log)
     check(not re.search(r'NEEDED.*(OpenCL|clblast)', out), 'it loads where no OpenCL is', out)
+    check('libmpi' not in out, 'it needs no MPI', out)
+    if (pathlib.Path(build) / 'src/mpi').is_dir():
+        ok, out, log = run('readelf', '-d', lib / 'libkiln_mpi.so')
+        check(ok and '[libkiln_mpi.so.0]' in out and (lib / 'libkiln_mpi.so.0').is_symlink(),
+              'libkiln_mpi.so.0, its soname', log)
+        pc = (lib / 'pkgconfig/kiln-mpi.pc').read_text()
+        check(re.search(r'^Requires: *kiln$', pc, re.M) and '-lkiln_mpi' in pc, 'kiln-mpi.pc', pc)
     heads = {p.name for p in (prefix / 'include/kiln').glob('*')}
     check(heads == {p.name for p in (source / 'include/kiln').glob('*.h')}, 'the headers', str(heads))
     if (pathlib.Path(build) / 'tools' / 'kiln').exists():

@@ -2,6 +2,7 @@
 """What the library shows and what it calls.
 
 symbols.py exports ROOT LIB      headers (KL_API), src/kiln.map and the library's table say the same
+symbols.py mpi ROOT LIB          libkiln_mpi: its header and its table say the same
 symbols.py names ROOT ARCHIVE    every global name is kl_ (declared in a header) or kl__
 symbols.py calls ROOT ARCHIVE    nothing that ends, prints, or belongs to one file of base only
 symbols.py update ROOT           writes src/kiln.map from the headers
@@ -33,9 +34,12 @@ def nm(*args):
     return subprocess.run(['nm', '-P', *args], check=True, capture_output=True, text=True).stdout
 
 
-def declared(root):
+def declared(root, of_mpi=False):
+    """By the headers of libkiln, or by the one header of the library over MPI."""
     names = set()
     for h in sorted(pathlib.Path(root, 'include/kiln').glob('*.h')):
+        if (h.stem == 'mpi') != of_mpi:
+            continue
         text = re.sub(r'/\*.*?\*/|//[^\n]*', ' ', h.read_text(), flags=re.S)
         text = re.sub(r'^\s*#.*?(?<!\\)$', '', text, flags=re.M)
         for m in re.finditer(r'\bKL_API\b([^;{]*?)\b(kl_\w+)\s*(\(|;|\[)', text):
@@ -65,9 +69,17 @@ def differ(what, a, b):
     return lines + [f'{what[1]} but not {what[0]}: {n}' for n in sorted(b - a)]
 
 
+def shown_by(lib):
+    return {l.split()[0].split('@')[0] for l in nm('-D', '--defined-only', lib).splitlines()}
+
+
+def check_mpi(root, lib):
+    shown = shown_by(lib)
+    return differ(('in kiln/mpi.h', 'exported'), declared(root, of_mpi=True), shown), f'{len(shown)} symbols'
+
+
 def check_exports(root, lib):
-    heads, listed = declared(root), mapped(root)
-    shown = {l.split()[0].split('@')[0] for l in nm('-D', '--defined-only', lib).splitlines()}
+    heads, listed, shown = declared(root), mapped(root), shown_by(lib)
     bad = differ(('in the headers', 'in src/kiln.map'), heads, listed)
     return bad + differ(('in src/kiln.map', 'exported'), listed, shown), f'{len(shown)} symbols'
 
@@ -109,7 +121,7 @@ def update(root):
 if sys.argv[1] == 'update':
     update(sys.argv[2])
 else:
-    check = {'exports': check_exports, 'names': check_names, 'calls': check_calls}[sys.argv[1]]
+    check = {'exports': check_exports, 'mpi': check_mpi, 'names': check_names, 'calls': check_calls}[sys.argv[1]]
     bad, seen = check(sys.argv[2], sys.argv[3])
     print('\n'.join(bad) if bad else f'{seen}, none amiss')
     sys.exit(bool(bad))

@@ -235,8 +235,8 @@ static void cut(net_batch *from, int first, int n, kl_bind out[2])
                        .host_bytes = (size_t)n * sizeof(int32_t)};
 }
 
-/* Passes by hand and an update are the step whose shards they are, to the bit, with an evaluation in
- * between; and a batch smaller than the number of shards leaves some of them empty. */
+/* Passes by hand and an update are the step whose shards they are, to the bit, with an evaluation
+ * in between; and a batch smaller than the number of shards leaves some of them empty. */
 static void a_step_by_hand_is_a_step(void **state)
 {
     (void)state;

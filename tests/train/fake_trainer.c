@@ -125,9 +125,33 @@ kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n)
     }
     f->batch_of_step[tr->steps] = batch;
     tr->steps++;
+    if (f->lost_at && tr->steps >= f->lost_at) {
+        return kl__fail(KL_E_DEVICE, "step %lld: the device fell asleep", (long long)tr->steps);
+    }
+    if (tr->exchange) { /* as a trainer does, which moves gradients and parameters */
+        uint64_t first = f->state;
+        const kl_exchange *x = tr->exchange;
+        const kl_status s = x->broadcast(x->user, &first, sizeof first, 0);
+        f->strayed |= first != f->state;
+        if (s) {
+            return s;
+        }
+    }
     f->samples += (int64_t)batch;
     f->loss_sum += (double)batch / (double)tr->steps; /* the loss of step t is 1 / t */
     f->correct += (double)(batch / 2);
+    return KL_OK;
+}
+
+const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
+{
+    return tr->exchange;
+}
+
+kl_status kl__trainer_collect(kl_trainer *tr, bool wait)
+{
+    (void)tr;
+    (void)wait; /* a step is done when it returns */
     return KL_OK;
 }
 
@@ -183,6 +207,9 @@ kl_model *kl_trainer_model(const kl_trainer *tr)
 kl_status kl_trainer_save(kl_trainer *tr, const char *path, const kl_meta *meta, size_t n)
 {
     fake *f = of(tr);
+    if (tr->exchange && tr->exchange->rank) {
+        return KL_OK; /* the first one writes */
+    }
     if (f->full_disk) {
         return kl__fail(KL_E_IO, "%s: no space left on device", path);
     }
@@ -245,11 +272,6 @@ kl_status kl_model_run(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n)
 kl_ctx *kl__trainer_ctx(const kl_trainer *tr)
 {
     return tr->ctx[0];
-}
-
-const kl_exchange *kl__trainer_exchange(const kl_trainer *tr)
-{
-    return tr->exchange;
 }
 
 int64_t kl__trainer_complete(kl_trainer *tr)

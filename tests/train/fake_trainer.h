@@ -16,7 +16,9 @@ typedef struct fake {
     double val_loss[64]; /* of evaluation pass k at that many epochs' steps */
     int64_t steps_per_epoch;
     int64_t broken_at; /* step that gives KL_E_NUMERIC; 0: none */
+    int64_t lost_at;   /* the same, KL_E_DEVICE, from kl_trainer_step itself */
     bool full_disk;
+    bool strayed;      /* tr.exchange: another process was fed something else */
     size_t batch_of_step[4096];
     char saved[64][64]; /* paths, in order of saving */
 } fake;
