@@ -3,7 +3,7 @@
  * are a failure (tools/platforms --mix says so). KILN_TEST_TINY=1: little work, for simulators. */
 #include "nets.h"
 
-#include "base/file.h"
+#include "base/str.h"
 
 #include <math.h>
 #include <setjmp.h>
