@@ -30,6 +30,7 @@ int exit_code(kl_status s)
     case KL_E_MEMORY:
     case KL_E_UNSUPPORTED:
     case KL_E_NUMERIC:
+    case KL_E_FULL:
         break;
     }
     return EXIT_RUN;
