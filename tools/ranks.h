@@ -5,8 +5,8 @@
 
 #include "cli.h"
 
-/** Looks whether mpirun (or --mpi on) made this process one of several, and begins to speak with the
- * others. 0, or the exit code after a message. */
+/** Looks whether mpirun (or --mpi on) made this process one of several, and begins to speak with
+ * the others. 0, or the exit code after a message. */
 int ranks_start(const args *a);
 /** For the trainer; NULL: this process is alone. */
 const kl_exchange *ranks_exchange(void);

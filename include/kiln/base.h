@@ -2,6 +2,7 @@
 #ifndef KILN_BASE_H
 #define KILN_BASE_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,6 +31,9 @@ extern "C" {
 
 /** Version of the library that is loaded, as "0.1.0". Static storage. */
 KL_API const char *kl_version(void);
+
+/* Where an option's zero means its default: zero itself, or none. Exact as a float too. */
+enum { KL_NONE = INT_MIN };
 
 /** What a call says: 0, or a negative code. The sentence with the facts is kl_last_error(). */
 typedef enum kl_status {

@@ -71,8 +71,8 @@ typedef struct kl_ctx_opts {
  * matches listed, ...). */
 KL_API kl_ctx *kl_ctx_create(const kl_ctx_opts *opts);
 /** Opens a group: one context for each device that opts->device names, a list separated by commas.
- * Each entry is a choice as above, or "all" (every usable device; of several drivers for one CPU the
- * best, software rasterisers left out), or "gpu" or "cpu" (every usable one of that kind), or a
+ * Each entry is a choice as above, or "all" (every usable device; of several drivers for one CPU
+ * the best, software rasterisers left out), or "gpu" or "cpu" (every usable one of that kind), or a
  * choice with "/N" behind it: all N equal parts of that device. A device that is named twice is an
  * error. Fills at most `cap` contexts, caller owns each; *n is how many there are; more than `cap`
  * is an error. All or nothing. */

@@ -7,13 +7,9 @@
 
 #include "graph.h"
 
-#include <limits.h>
-
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-enum { KL_NONE = INT_MIN }; /* exact as a float too */
 
 typedef struct kl_floats { /* a borrowed list; builders copy it */
     const float *v;

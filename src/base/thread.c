@@ -93,6 +93,11 @@ void kl__thread_join(kl__thread t)
     pthread_join(t, NULL);
 }
 
+void kl__thread_detach(kl__thread t)
+{
+    pthread_detach(t);
+}
+
 static double clock_seconds(clockid_t id)
 {
     struct timespec t;

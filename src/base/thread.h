@@ -22,6 +22,7 @@ void kl__cond_broadcast(kl__cond *c);
 /* all signals blocked in it */
 kl_status kl__thread_start(kl__thread *t, void *(*fn)(void *), void *arg);
 void kl__thread_join(kl__thread t);
+void kl__thread_detach(kl__thread t); /* nobody will join it */
 
 double kl__now(void);     /* monotonic seconds */
 double kl__cpu_now(void); /* CPU seconds of the process */

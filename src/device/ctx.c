@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "device/ctx.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,22 @@ static void take_winners(kl_ctx *ctx, const char *tuned)
     ctx->caps.winners = ctx->winners.n ? &ctx->winners : NULL;
 }
 
+/* kl_ctx_opts.timeout, or KILN_TIMEOUT; no bound is a very long one. */
+static kl_status take_timeout(kl_ctx *ctx, double seconds)
+{
+    const char *s = env_or_null("KILN_TIMEOUT");
+    ctx->timeout = HUGE_VAL;
+    if (!seconds && s && !strcmp(s, "none"))
+        return KL_OK;
+    if (!seconds && s && (!kl__parse_double(s, &seconds) || !(seconds > 0)))
+        return kl__fail(KL_E_ARG, "KILN_TIMEOUT is \"%.40s\": it can be seconds, or none", s);
+    if (!(seconds >= 0) && seconds != KL_NONE)
+        return kl__fail(KL_E_ARG, "a time-out of %g seconds", seconds);
+    if (seconds != KL_NONE)
+        ctx->timeout = seconds > 0 ? seconds : 600;
+    return KL_OK;
+}
+
 static kl_status take_opts(kl_ctx *ctx, const kl_ctx_opts *o)
 {
     const char *tune = getenv("KILN_TUNE");
@@ -66,7 +83,8 @@ static kl_status take_opts(kl_ctx *ctx, const kl_ctx_opts *o)
     const char *kernels = o->kernel_dir ? o->kernel_dir : env_or_null("KILN_CL_DIR");
     if (kernels && !(ctx->kernel_dir = kl__strdup(kernels)))
         return KL_E_MEMORY;
-    kl_status st = take_cache_dir(ctx, o->cache_dir);
+    kl_status st = take_timeout(ctx, o->timeout);
+    st = st ? st : take_cache_dir(ctx, o->cache_dir);
     st = st ? st : kl__caps_override(&ctx->caps);
     if (!st)
         take_winners(ctx, o->tuned);
@@ -79,11 +97,16 @@ static kl_ctx *alloc_ctx(const kl__cl_table *cl)
     if (!ctx)
         return NULL;
     ctx->cl = cl;
+    ctx->hub = kl__hub_create();
+    if (!ctx->hub) {
+        kl__free(ctx);
+        return NULL;
+    }
     kl__mutex_init(&ctx->lock);
     kl__mutex_init(&ctx->build_lock);
     kl__mutex_init(&ctx->pool_lock);
     kl__cond_init(&ctx->built);
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         ctx->lane[i].ctx = ctx;
     return ctx;
 }
@@ -250,43 +273,37 @@ kl_ctx *kl__ctx_wrap(cl_context context, cl_device_id device, cl_command_queue q
 
 /* ---- end ---- */
 
-/* The caller's queue is never finished here: what we put into it is waited for by an event. */
-static void wait_for_all(kl_ctx *ctx)
+/* The objects of a hung device are left: its driver may still use them. */
+static void release_objects(kl_ctx *ctx)
 {
-    for (int i = 0; i < KL__N_LANES; i++) {
-        kl__lane *lane = &ctx->lane[i];
-        kl__event e;
-        if (!lane->queue)
-            continue;
-        if (!ctx->foreign) {
-            ctx->cl->clFinish(lane->queue);
-        } else if (!kl__lane_mark(lane, &e)) {
-            kl__event_wait(ctx, e);
-            kl__event_release(&e);
-        }
-    }
+    if (atomic_load(&ctx->used_clblast))
+        kl__clblast_clear();
+    for (int i = 0; i < KL__ALL_LANES; i++)
+        if (ctx->lane[i].queue)
+            ctx->cl->clReleaseCommandQueue(ctx->lane[i].queue);
+    if (ctx->context)
+        ctx->cl->clReleaseContext(ctx->context);
+    if (ctx->device)
+        ctx->cl->clReleaseDevice(ctx->device);
 }
 
 void kl_ctx_destroy(kl_ctx *ctx)
 {
     if (!ctx)
         return;
-    wait_for_all(ctx);
+    for (int i = 0; i < KL__ALL_LANES; i++)
+        if (ctx->lane[i].queue && !kl__ctx_lost(ctx))
+            kl__lane_finish(&ctx->lane[i]);
+    kl__ctx_settle(ctx);
     kl__trace_destroy(ctx);
-    if (atomic_load(&ctx->used_clblast))
-        kl__clblast_clear();
     kl__programs_release(ctx);
     kl__pool_trim(ctx);
-    for (int i = 0; i < KL__N_LANES; i++) {
+    for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].last)
             ctx->cl->clReleaseEvent(ctx->lane[i].last);
-        if (ctx->lane[i].queue)
-            ctx->cl->clReleaseCommandQueue(ctx->lane[i].queue);
-    }
-    if (ctx->context)
-        ctx->cl->clReleaseContext(ctx->context);
-    if (ctx->device)
-        ctx->cl->clReleaseDevice(ctx->device);
+    if (!kl__ctx_hung(ctx))
+        release_objects(ctx);
+    kl__hub_leave(ctx->hub);
     kl__cond_finish(&ctx->built);
     kl__mutex_finish(&ctx->pool_lock);
     kl__mutex_finish(&ctx->build_lock);

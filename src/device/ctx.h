@@ -77,6 +77,24 @@ void kl__link_end(kl__lane *lane, kl__link *link, cl_int code, cl_event *done);
  * no chain. */
 cl_int kl__lane_barrier(kl__lane *lane);
 
+/* ---- waiting, and losing the device: wait.c ---- */
+typedef struct kl__hub
+    kl__hub; /* what callbacks of events may touch, also when the context is gone */
+kl__hub *kl__hub_create(void);
+void kl__hub_leave(kl__hub *hub); /* the context goes */
+typedef enum kl__ctx_state { KL__CTX_WELL, KL__CTX_FAILED, KL__CTX_HUNG } kl__ctx_state;
+/** KL_OK, or the sentence that the device was lost. */
+kl_status kl__ctx_well(const kl_ctx *ctx);
+/** As kl__event_wait; `what` is what the sentence says did not end. */
+kl_status kl__event_wait_for(kl_ctx *ctx, kl__event e, const char *what);
+/** The sentence of a command that ended with `code`. */
+kl_status kl__event_failed(const kl_ctx *ctx, const char *call, cl_int code);
+/** After a call that should have waited and failed: waits until the queues are idle, in a thread,
+ * for a while. false: they are not, and the device counts as hung from now on. */
+bool kl__ctx_quiesce(kl_ctx *ctx);
+/** Of a device that failed: waits until its last commands are over. false: it is a hung one. */
+bool kl__ctx_settle(kl_ctx *ctx);
+
 /* ---- memory ---- */
 struct kl__mem {
     atomic_int refs;
@@ -139,9 +157,13 @@ struct kl_ctx {
     void (*on_compile)(void *user, int done, const char *name);
     void *user;
 
+    double timeout;   /* seconds that a wait may last; HUGE_VAL: any */
+    kl__hub *hub;
+    atomic_int state; /* kl__ctx_state, written under the hub's lock; it never gets better */
+
     kl__mutex lock; /* enqueueing */
     kl__trace *trace; /* NULL: nothing is recorded */
-    kl__lane lane[KL__N_LANES];
+    kl__lane lane[KL__ALL_LANES]; /* the side lane has no queue before it is asked for */
     bool foreign; /* the caller's queue: lane[0] is all lanes */
 
     kl__mutex build_lock; /* programs */

@@ -1,5 +1,5 @@
-/* Groups and parts: the choice syntax from `choice/N:I` up to lists, and one context for each device
- * that a list names. */
+/* Groups and parts: the choice syntax from `choice/N:I` up to lists, and one context for each
+ * device that a list names. */
 #include "base/mem.h"
 #include "device/ctx.h"
 
@@ -64,10 +64,11 @@ static kl_status check_split(const kl__cl_table *cl, const kl__found *f, int par
     const kl_device_info *d = &f->caps.info;
     int units = d->compute_units;
     if (!splits(cl, f->device))
-        return kl__fail(KL_E_UNSUPPORTED,
-                        "device %d:%d \"%s\" cannot be taken in parts: its driver (%s) does not split "
-                        "devices; take it as a whole",
-                        d->platform, d->device, d->name, d->platform_name);
+        return kl__fail(
+            KL_E_UNSUPPORTED,
+            "device %d:%d \"%s\" cannot be taken in parts: its driver (%s) does not split "
+            "devices; take it as a whole",
+            d->platform, d->device, d->name, d->platform_name);
     if (units % parts == 0)
         return KL_OK;
     int fits = parts < units ? parts : units;
@@ -204,7 +205,8 @@ static kl_status add_pick(picks *all, const kl__found *list, pick p)
         const char *name = list[p.device].caps.info.name;
         return strcmp(one, other) == 0
                    ? kl__fail(KL_E_ARG, "device %s \"%s\" is named twice", one, name)
-                   : kl__fail(KL_E_ARG, "%s and %s share compute units of \"%s\"", one, other, name);
+                   : kl__fail(KL_E_ARG, "%s and %s share compute units of \"%s\"", one, other,
+                              name);
     }
     kl_status st = kl__grow(&all->p, &all->cap, all->n + 1, sizeof *all->p);
     if (!st)

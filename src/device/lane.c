@@ -1,7 +1,7 @@
 /* Lanes: in-order streams of commands, also over a queue that is not in order. */
 #include "device/ctx.h"
 
-#include <stddef.h>
+#include <stdio.h>
 
 /* ---- the chain ---- */
 
@@ -28,7 +28,7 @@ void kl__link_end(kl__lane *lane, kl__link *link, cl_int code, cl_event *done)
         if (done && !cl->clRetainEvent(link->event))
             *done = link->event;
         else if (done)
-            cl->clWaitForEvents(1, &link->event); /* no event to give: then it must be over */
+            kl__event_wait(lane->ctx, (kl__event){link->event}); /* none to give: it must be over */
         if (lane->last)
             cl->clReleaseEvent(lane->last);
         lane->last = link->event;
@@ -68,6 +68,9 @@ kl_status kl__lane_wait(kl__lane *lane, kl__event e)
     if (!e.h)
         return KL_OK;
     kl_ctx *ctx = lane->ctx;
+    kl_status st = kl__ctx_well(ctx);
+    if (st)
+        return st;
     cl_event wait[2] = {kl__event_cl(e), lane->last};
     cl_int code;
     const char *call;
@@ -98,6 +101,9 @@ kl_status kl__lane_mark(kl__lane *lane, kl__event *done)
     cl_event e = NULL;
     cl_int code = CL_SUCCESS;
     done->h = NULL;
+    kl_status st = kl__ctx_well(ctx);
+    if (st)
+        return st;
     kl__lock(&ctx->lock);
     if (!lane->chained) {
         code = ctx->cl->clEnqueueMarkerWithWaitList(lane->queue, 0, NULL, &e);
@@ -120,22 +126,44 @@ kl_status kl__lane_mark(kl__lane *lane, kl__event *done)
 
 kl_status kl__lane_flush(kl__lane *lane)
 {
+    kl_status st = kl__ctx_well(lane->ctx);
+    if (st)
+        return st;
     kl__lock(&lane->ctx->lock);
     cl_int code = lane->ctx->cl->clFlush(lane->queue);
     kl__unlock(&lane->ctx->lock);
     return code ? kl__cl_fail(lane->ctx, "clFlush", NULL, code) : KL_OK;
 }
 
-kl_status kl__lane_finish(kl__lane *lane)
+/* By an event also where clFinish would do: that one cannot give up. */
+static kl_status finish(kl__lane *lane)
 {
+    static const char *const what[KL__ALL_LANES] = {
+        "what its compute lane has queued", "what its upload lane has queued",
+        "what its download lane has queued", "what its second compute lane has queued"};
     kl__lock(&lane->ctx->lock); /* what is counted is then also enqueued */
     uint64_t n = atomic_load(&lane->queued);
     kl__unlock(&lane->ctx->lock);
-    cl_int code = lane->ctx->cl->clFinish(lane->queue);
-    if (code)
-        return kl__cl_fail(lane->ctx, "clFinish", NULL, code);
-    kl__lane_ended(lane, n);
-    return KL_OK;
+    kl__event end = {NULL};
+    kl_status st = kl__lane_mark(lane, &end);
+    if (st) /* no event to wait for, and this must not fail to wait */
+        kl__ctx_quiesce(lane->ctx);
+    else
+        st = kl__event_wait_for(lane->ctx, end, what[lane - lane->ctx->lane]);
+    kl__event_release(&end);
+    if (!st)
+        kl__lane_ended(lane, n);
+    return st;
+}
+
+kl_status kl__lane_finish(kl__lane *lane)
+{
+    return finish(lane);
+}
+
+kl_status kl__lane_drain(kl__lane *lane)
+{
+    return finish(lane);
 }
 
 void kl__lane_ended(kl__lane *lane, uint64_t n)
@@ -161,6 +189,7 @@ static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *
     if (!src && !dst)
         return kl__fail(KL_E_ARG, "%s: no host memory given", call);
     kl_status st = kl__span_check(span, bytes, src ? "write" : "read");
+    st = st ? st : kl__ctx_well(ctx);
     if (st)
         return st;
     kl__link link;
@@ -185,7 +214,9 @@ static kl_status transfer(kl__lane *lane, kl__span span, const void *src, void *
         return KL_OK;
     }
     /* Also after a flush that failed: the caller's memory is in use until the command is over. */
-    st = kl__event_wait(ctx, event);
+    char what[64];
+    snprintf(what, sizeof what, "a %s of %zu bytes", src ? "write" : "read", bytes);
+    st = kl__event_wait_for(ctx, event, what);
     if (!st && e)
         kl__lane_ended(lane, n);
     if (st)
@@ -214,7 +245,7 @@ kl_status kl__lane_copy(kl__lane *lane, kl__span dst, kl__span src, size_t bytes
     if (!bytes)
         return KL_OK;
     if ((st = kl__span_check(src, bytes, "copy from")) ||
-        (st = kl__span_check(dst, bytes, "copy to")))
+        (st = kl__span_check(dst, bytes, "copy to")) || (st = kl__ctx_well(ctx)))
         return st;
     kl__link link;
     kl__lock(&ctx->lock);
@@ -234,6 +265,7 @@ kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_
     if (!bytes)
         return KL_OK;
     kl_status st = kl__span_check(dst, bytes, "fill");
+    st = st ? st : kl__ctx_well(ctx);
     if (st)
         return st;
     if ((pattern_bytes != 1 && pattern_bytes != 4 && pattern_bytes != 8) || bytes % pattern_bytes ||
@@ -249,16 +281,4 @@ kl_status kl__lane_fill(kl__lane *lane, kl__span dst, const void *pattern, size_
     kl__link_end(lane, &link, code, NULL);
     kl__unlock(&ctx->lock);
     return code ? kl__cl_fail(ctx, "clEnqueueFillBuffer", NULL, code) : KL_OK;
-}
-
-kl_status kl__lane_drain(kl__lane *lane)
-{
-    kl__event end = {NULL};
-    kl_status st = kl__lane_mark(lane, &end);
-    if (st == KL_OK)
-        st = kl__lane_flush(lane);
-    if (st == KL_OK)
-        st = kl__event_wait(kl__lane_ctx(lane), end);
-    kl__event_release(&end);
-    return st;
 }

@@ -31,8 +31,7 @@ static kl_status add_platform(const kl__cl_table *cl, cl_platform_id platform, i
         goto out;
     for (cl_uint i = 0; i < count; i++) {
         kl__found *f = &(*out)[(*n)++];
-        f->platform = platform;
-        f->device = ids[i];
+        *f = (kl__found){.platform = platform, .device = ids[i]};
         kl__caps_query(cl, platform, ids[i], &f->caps);
         f->caps.info.platform = p;
         f->caps.info.device = (int)i;
@@ -112,7 +111,8 @@ kl_status kl_device_list(kl_device_info *out, size_t cap, size_t *n)
     return st;
 }
 
-/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name; what group.c makes of it is more ----
+/* ---- the choice syntax: auto, gpu, cpu, P:D, part of a name; what group.c makes of it is more
+ * ----
  */
 
 static void put_device(kl__text *t, const kl_device_info *d)

@@ -68,6 +68,8 @@ kl__mem *kl__mem_create(kl_ctx *ctx, size_t bytes)
     bool exact = bytes && ctx->flags & KL_CTX_BARE_BUFFERS;
     size_t size = bytes < SMALLEST && !exact ? SMALLEST : bytes;
     kl__mem *m;
+    if (kl__ctx_well(ctx))
+        return NULL;
     if (size > ctx->caps.max_alloc) {
         refuse(ctx, bytes, "more than one buffer may have");
         return NULL;
@@ -147,7 +149,8 @@ void kl__mem_free_list(kl__mem *m)
 {
     for (kl__mem *next; m; m = next) {
         next = m->next;
-        m->ctx->cl->clReleaseMemObject(m->mem);
+        if (!kl__ctx_hung(m->ctx))
+            m->ctx->cl->clReleaseMemObject(m->mem);
         kl__free(m);
     }
 }

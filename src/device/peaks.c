@@ -189,8 +189,8 @@ static char *path_of(const kl_ctx *ctx)
 {
     const kl_device_info *d = &ctx->caps.info;
     kl__text key = {0};
-    kl__put(&key, "%d|%s|%s|%s|%s|%d|%d|%d", FORMAT, d->platform_name, ctx->caps.own_name, d->driver,
-            d->version, ctx->caps.compute_units, ctx->caps.vector,
+    kl__put(&key, "%d|%s|%s|%s|%s|%d|%d|%d", FORMAT, d->platform_name, ctx->caps.own_name,
+            d->driver, d->version, ctx->caps.compute_units, ctx->caps.vector,
             (ctx->flags & KL_CTX_PROFILE) != 0);
     kl__hash128 h = key.failed ? (kl__hash128){0, 0} : kl__hash_wide(key.s, key.len);
     bool ok = !key.failed;

@@ -40,7 +40,8 @@ bool kl__pool_put(kl__mem *m)
     kl_ctx *ctx = m->ctx;
     uint64_t most = limit(ctx);
     kl__mem *dropped = NULL, **end;
-    if (!m->held || atomic_load(&m->given) || m->held > most || ctx->flags & KL_CTX_DEBUG_BUFFERS)
+    if (!m->held || kl__ctx_lost(ctx) || atomic_load(&m->given) || m->held > most ||
+        ctx->flags & KL_CTX_DEBUG_BUFFERS)
         return false;
     for (int i = 0; i < KL__N_LANES; i++)
         m->last_use[i] = atomic_load(&ctx->lane[i].queued);

@@ -86,8 +86,8 @@ static void put_key_text(kl_ctx *ctx, const recipe *r, kl__text *t)
             "source %016" PRIx64 "%016" PRIx64
             " %zu\noptions %s\ndevice %s\nvendor %s\ndriver %s\nversion %s\n"
             "platform %s\nkiln %s\n",
-            s.hi, s.lo, r->source.len, r->options.s, ctx->caps.own_name, d->vendor, d->driver, d->version,
-            d->platform_name, kl_version());
+            s.hi, s.lo, r->source.len, r->options.s, ctx->caps.own_name, d->vendor, d->driver,
+            d->version, d->platform_name, kl_version());
 }
 
 /* ---- building ---- */
@@ -256,7 +256,8 @@ cl_program kl__program_get(kl_ctx *ctx, const kl__launch *l)
     recipe r = {0};
     kl__program *mine = NULL;
     cl_program program = NULL;
-    if (!recipe_of(ctx, l, &r) && !take_or_mark(ctx, r.key, &mine, &program) && mine) {
+    if (!kl__ctx_well(ctx) && !recipe_of(ctx, l, &r) &&
+        !take_or_mark(ctx, r.key, &mine, &program) && mine) {
         program = build(ctx, l, &r);
         deliver(ctx, mine, program);
     }
@@ -269,7 +270,8 @@ void kl__programs_release(kl_ctx *ctx)
     while (ctx->programs) {
         kl__program *p = ctx->programs;
         ctx->programs = p->next;
-        ctx->cl->clReleaseProgram(p->program);
+        if (!kl__ctx_hung(ctx))
+            ctx->cl->clReleaseProgram(p->program);
         kl__free(p);
     }
 }

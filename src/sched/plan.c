@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "sched/debug.h"
+#include "sched/lanes.h"
 
 #include <string.h>
 
@@ -187,10 +188,14 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     p->stale = p->n_prepared > 0;
     if (st == KL_OK)
         place_outputs(graph);
+    if (st == KL_OK && !opts->as_built && !opts->prepare)
+        st = kl__graph_order(graph, caps, align);
     if (st == KL_OK)
         st = place_constants(p, align);
     if (st == KL_OK)
-        st = kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory);
+        st = p->sync || opts->separate || opts->as_built || opts->prepare
+                 ? kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory)
+                 : kl__graph_memory_lanes(graph, caps, align, &p->memory);
     if (st == KL_OK)
         st = p->debug ? kl__debug_arena(p) : make_arena(p);
     if (st == KL_OK)
@@ -217,11 +222,18 @@ void kl__plan_destroy(kl__plan *p)
     kl__free(p);
 }
 
+static kl_status run_steps(kl__plan *p, kl__lane *lane, size_t first, size_t last)
+{
+    kl__lane *side = p->lanes == 2 ? kl__ctx_side(p->ctx) : NULL;
+    return side ? kl__seq_run_lanes(p->seq, lane, side, first, last)
+                : kl__seq_run(p->seq, lane, first, last);
+}
+
 kl_status kl__plan_run(kl__plan *p, kl__lane *lane)
 {
     size_t first = p->stale ? 0 : p->first_step[p->n_prepared];
     kl_status st = p->sync ? kl__debug_run(p, lane)
-                           : kl__seq_run(p->seq, lane, first, kl__seq_count(p->seq));
+                           : run_steps(p, lane, first, kl__seq_count(p->seq));
     p->stale = p->stale && st != KL_OK;
     return st;
 }
@@ -229,8 +241,8 @@ kl_status kl__plan_run(kl__plan *p, kl__lane *lane)
 kl_status kl__plan_run_part(kl__plan *p, kl__lane *lane, size_t first, size_t last)
 {
     const size_t n = p->graph->n_applies;
-    return kl__seq_run(p->seq, lane, p->first_step[first],
-                       last < n ? p->first_step[last] : kl__seq_count(p->seq));
+    return run_steps(p, lane, p->first_step[first],
+                     last < n ? p->first_step[last] : kl__seq_count(p->seq));
 }
 
 void kl__plan_params(kl__plan *p, uint64_t version)
@@ -241,5 +253,7 @@ void kl__plan_params(kl__plan *p, uint64_t version)
 
 kl_status kl__plan_bind(kl__plan *p, int slot, kl__span span)
 {
+    if (p->lanes == 2 && span.mem && kl__plan_writes(p, span.mem))
+        p->lanes = 1; /* the waits between lanes know nothing of it */
     return kl__seq_bind(p->seq, slot, span);
 }

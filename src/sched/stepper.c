@@ -321,8 +321,9 @@ static kl_status check_batch(const kl__stepper *s, int64_t batch)
     if (batch == 0)
         return kl__fail(KL_E_ARG, "the batch is empty");
     if (s->freezes != s->model->freezes)
-        return kl__fail(KL_E_ARG, "parameters were frozen or freed after the trainer was made: make "
-                                  "a new one");
+        return kl__fail(KL_E_ARG,
+                        "parameters were frozen or freed after the trainer was made: make "
+                        "a new one");
     return KL_OK;
 }
 
@@ -405,8 +406,9 @@ kl_status kl__stepper_backward(kl__stepper *s, const kl_bind *binds, size_t n,
 static kl_status update_locked(kl__stepper *s, const kl__step_scalars *sc)
 {
     kl__lane *lane = kl__ctx_lane(s->ctx, KL__COMPUTE);
-    kl_status st = s->by_hand ? free_entry(s, s->head)
-                              : kl__fail(KL_E_ARG, "there is no gradient: kl_trainer_backward first");
+    kl_status st = s->by_hand
+                       ? free_entry(s, s->head)
+                       : kl__fail(KL_E_ARG, "there is no gradient: kl_trainer_backward first");
     if (st != KL_OK)
         return st;
     kl__entry *e = begin_entry(s, false, sc->step, s->hand_samples);

@@ -113,7 +113,8 @@ kl_status kl__inputs_bind(kl__stepper *s, kl__pass *p, const kl_bind *binds, siz
             in++;
         if (binds && !b)
             return kl__fail(KL_E_ARG, "input \"%s\" is not bound and the loss needs it", x->name);
-        kl__span span = b && b->tensor ? b->tensor->span : (kl__span){in->device[entry % KL__STAGES], 0};
+        kl__span span =
+            b && b->tensor ? b->tensor->span : (kl__span){in->device[entry % KL__STAGES], 0};
         if (in->batched)
             span.offset += (size_t)first * in->sample_bytes;
         kl_status st = kl__plan_bind(p->plan, slot, span);

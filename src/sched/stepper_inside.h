@@ -113,9 +113,9 @@ void kl__tree_cuts(const kl__stepper *s, kl__pass *p);
 kl__span kl__tree_span(const kl__stepper *s, kl__mem *mem, int bucket);
 /** Levels enough for so many shards. */
 kl_status kl__tree_grow(kl__stepper *s, int shards);
-/** The sums of a bucket are `node`'s: adds to them what they can be added to, and keeps the result in
- * its level, or, of the whole tree (`first` 0 and the last shard in it), in the sums. A node of odd
- * index that comes back is in the sums: its left neighbour holds shards before `first`. */
+/** The sums of a bucket are `node`'s: adds to them what they can be added to, and keeps the result
+ * in its level, or, of the whole tree (`first` 0 and the last shard in it), in the sums. A node of
+ * odd index that comes back is in the sums: its left neighbour holds shards before `first`. */
 kl_status kl__tree_join(kl__stepper *s, int bucket, kl__node_id *node, int first, int shards,
                         kl__lane *lane);
 kl_status kl__tree_fold(kl__stepper *s, int bucket, kl__node_id node, kl__lane *lane);

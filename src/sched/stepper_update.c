@@ -213,8 +213,8 @@ kl_status kl__stepper_explain(kl__stepper *s, int64_t step)
             at = k;
         }
     }
-    bool host = e && e->shards; /* what was bound as a tensor is bound still, and by hand all but the
-                                   last shard is gone */
+    bool host = e && e->shards; /* what was bound as a tensor is bound still, and by hand all but
+                                   the last shard is gone */
     for (int k = 0; host && k < s->n_inputs; k++)
         host = s->inputs[k].host[at % KL__RING] != NULL;
     if (!host)

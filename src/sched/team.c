@@ -42,8 +42,8 @@ static bool devices_own(kl_status st)
     return st == KL_E_DEVICE || st == KL_E_MEMORY || st == KL_E_BUILD;
 }
 
-/** Gives the task to the living members (COMMIT: to the root) and waits for all. What failed is lost
- * where it is the device's own failure; KL_E_DEVICE: some device was lost. */
+/** Gives the task to the living members (COMMIT: to the root) and waits for all. What failed is
+ * lost where it is the device's own failure; KL_E_DEVICE: some device was lost. */
 static kl_status run_task(kl__team *t, kl__task task)
 {
     kl_status st = KL_OK;
@@ -97,7 +97,8 @@ static bool choose_root(kl__team *t)
     return m != NULL;
 }
 
-/** The states of the last step went with its root: the step is computed again from those before it. */
+/** The states of the last step went with its root: the step is computed again from those before it.
+ */
 static bool must_go_back(const kl__team *t)
 {
     return t->committed != t->version && t->member[t->root].state_version != t->version;

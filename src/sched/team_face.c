@@ -28,10 +28,11 @@ static kl_status copy_inputs(kl__team *t, kl__team_entry *e, const kl_bind *bind
         if (!b)
             return kl__fail(KL_E_ARG, "input \"%s\" is not bound", in->name);
         if (!b->host)
-            return kl__fail(KL_E_UNSUPPORTED,
-                            "input \"%s\": a tensor lies on one device; training over several takes "
-                            "host memory",
-                            in->name);
+            return kl__fail(
+                KL_E_UNSUPPORTED,
+                "input \"%s\": a tensor lies on one device; training over several takes "
+                "host memory",
+                in->name);
         if (bytes > e->cap[i]) {
             void *p = kl__realloc(e->host[i], bytes, 1);
             if (!p)
@@ -53,13 +54,15 @@ static kl_status queue(kl__team *t, const kl_bind *binds, size_t n, const kl__st
     if (batch == 0)
         return kl__fail(KL_E_ARG, "the batch is empty");
     if (sc && t->freezes != t->model->freezes)
-        return kl__fail(KL_E_ARG, "parameters were frozen or freed after the trainer was made: make "
-                                  "a new one");
+        return kl__fail(KL_E_ARG,
+                        "parameters were frozen or freed after the trainer was made: make "
+                        "a new one");
     kl__lock(&t->lock);
     while (t->head - t->run >= KL__RING - 1)
         kl__cond_wait(&t->cond, &t->lock);
     kl__team_entry *e = &t->ring[t->head % KL__RING];
     kl__unlock(&t->lock);
+    e->number = t->head;
     e->eval = !sc;
     e->batch = batch;
     e->sc = sc ? *sc : (kl__step_scalars){0};
@@ -189,7 +192,8 @@ kl_status kl__team_explain(kl__team *t, int64_t step)
                       end = kl__shard_at(e->batch, i + 1, shards);
         st = kl__step_block_write(m->stepper, m->block[i], first, shards, &e->sc);
         if (st == KL_OK)
-            st = kl__explain_shard(m->stepper, end - first, first, 0, m->block[i], step);
+            st = kl__explain_shard(m->stepper, end - first, first, e->number, m->block[i],
+                                   step);
     }
     return st == KL_OK ? kl__explain_failed(step) : st;
 }

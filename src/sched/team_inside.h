@@ -1,15 +1,15 @@
 /* What the files of the team share.
  *
- * Threads: the caller's (queues entries, takes results), the team's (runs entries one by one, decides
- * who carries what and what a loss means), and one per member (drives its context). `lock` guards what
- * says so; the rest of a member belongs to its own thread while it has a task, and to the team's while
- * it has none.
+ * Threads: the caller's (queues entries, takes results), the team's (runs entries one by one,
+ * decides who carries what and what a loss means), and one per member (drives its context). `lock`
+ * guards what says so; the rest of a member belongs to its own thread while it has a task, and to
+ * the team's while it has none.
  *
- * Versions: parameters version v are those after v updates of this team. params[v & 1] holds version
- * `version` on the host, states[c & 1] the optimizer's of version `committed`, which is `version` or
- * the one before: the states of a step come from the root while the next one runs. A root that is lost
- * before they are there takes nothing along: the step before is computed again from what is here, with
- * its batch, which the ring still has. */
+ * Versions: parameters version v are those after v updates of this team. params[v & 1] holds
+ * version `version` on the host, states[c & 1] the optimizer's of version `committed`, which is
+ * `version` or the one before: the states of a step come from the root while the next one runs. A
+ * root that is lost before they are there takes nothing along: the step before is computed again
+ * from what is here, with its batch, which the ring still has. */
 #ifndef KL_SCHED_TEAM_INSIDE_H
 #define KL_SCHED_TEAM_INSIDE_H
 
@@ -37,6 +37,7 @@ typedef struct kl__sent {
 } kl__sent;
 
 typedef struct kl__team_entry {
+    uint64_t number;
     bool eval, done; /* done: lock */
     int64_t batch;
     kl__step_scalars sc;
@@ -60,12 +61,16 @@ typedef struct kl__member {
     char why[512];    /* lock; of the last failure */
     kl_status status; /* lock; of the last task */
     int first, end;   /* shards of this task */
+    struct {
+        uint64_t entry; /* number + 1 of the entry whose samples lie there; 0: none */
+        int first, end; /* shards */
+    } staged[KL__STAGES];
     int64_t version, state_version; /* on the device; -1: none */
     kl__sent sent[KL__MAX_NODES];
     int n_sent;                     /* lock */
     uint32_t (*block)[KL__STEP_WORDS]; /* a step block per shard */
-    /* where a root's results arrive: exchanged for the team's when whole, so that a device that wakes
-     * up late writes where nobody looks */
+    /* where a root's results arrive: exchanged for the team's when whole, so that a device that
+     * wakes up late writes where nobody looks */
     char *params, *states;
     double (*totals)[KL__TOTALS]; /* evaluation: a shard each; f32 or f64 as read */
     kl__event states_read;        /* a root's; none: they are there */
@@ -120,13 +125,16 @@ void *kl__member_main(void *member);
 kl_status kl__member_create(kl__member *m);
 void kl__member_finish(kl__member *m);
 bool kl__team_stopped(kl__team *t);
-/** Its shards' passes with the tree as far as it goes within them; what cannot be added here is read
- * to the host. keep: what is held stays in the levels (a root). */
+/** Its shards' passes with the tree as far as it goes within them; what cannot be added here is
+ * read to the host. keep: what is held stays in the levels (a root). */
 kl_status kl__member_part(kl__member *m, kl__team_entry *e, bool keep, int base, int shards);
 kl_status kl__member_export(kl__member *m, kl__node_id id, int bucket, kl__mem *from, bool last);
 /** Parameters of the team's version are on the device. */
 kl_status kl__member_sync(kl__member *m);
 kl_status kl__member_upload(kl__member *m, const kl__team_entry *e, int first, int end);
+/** The next entry's samples set out while this one's are computed, if it is there and the split stays.
+ */
+kl_status kl__member_prefetch(kl__member *m, const kl__team_entry *e);
 
 /* team_root.c */
 kl_status kl__root_step(kl__member *m, kl__team_entry *e);

@@ -1,5 +1,6 @@
-/* The root of a team: the sums of all shards meet on its context, which updates; the parameters go out
- * to the others by way of the host, the optimizer's states come to the host while the next step runs. */
+/* The root of a team: the sums of all shards meet on its context, which updates; the parameters go
+ * out to the others by way of the host, the optimizer's states come to the host while the next step
+ * runs. */
 #include "sched/team_inside.h"
 
 #include "base/mem.h"
@@ -27,7 +28,8 @@ static void swap(char **a, char **b)
 
 /* ---- the others' sums ---- */
 
-/** Waits for a bucket of a member's node; takes the time when the own shards are done on the way. */
+/** Waits for a bucket of a member's node; takes the time when the own shards are done on the way.
+ */
 static kl_status wait_for(kl__member *m, const kl__sent *n, int bucket, double *own_done)
 {
     kl__team *t = m->team;
@@ -368,6 +370,8 @@ kl_status kl__root_step(kl__member *m, kl__team_entry *e)
     const double begin = kl__now();
     if (st == KL_OK)
         st = kl__member_part(m, e, true, w.base, w.shards);
+    if (st == KL_OK)
+        st = kl__member_prefetch(m, e);
     if (st == KL_OK)
         st = merge(m, &own_done);
     if (st == KL_OK && here)

@@ -25,8 +25,8 @@ void kl__member_measured(kl__member *m, double seconds, int64_t samples)
         m->n_passes = passes;
         m->measured = 0;
     } else if (m->measured++ >= COLD) {
-        /* half the weight is the last two steps': a device that slows down is noticed soon, a hiccup
-         * soon forgotten */
+        /* half the weight is the last two steps': a device that slows down is noticed soon, a
+         * hiccup soon forgotten */
         const double now = seconds / (double)samples;
         m->per_sample = m->per_sample > 0 ? 0.7 * m->per_sample + 0.3 * now : now;
     }

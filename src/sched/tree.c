@@ -1,5 +1,5 @@
-/* Sums of shards on one device: what is added when, in buckets of the arena so that what is ready can
- * leave early. */
+/* Sums of shards on one device: what is added when, in buckets of the arena so that what is ready
+ * can leave early. */
 #include "sched/stepper_inside.h"
 
 #include "ops/optim.h"
@@ -20,8 +20,8 @@ int kl__tree_nodes(int first, int end, kl__node_id out[KL__MAX_NODES])
 
 /* ---- buckets ---- */
 
-/** The last parameters' gradients come first, and with them what lies behind all gradients: the values
- * of state updates and the totals, which the forward pass leaves. */
+/** The last parameters' gradients come first, and with them what lies behind all gradients: the
+ * values of state updates and the totals, which the forward pass leaves. */
 void kl__tree_buckets(kl__stepper *s)
 {
     enum { BLOCK = 4096, LEAST = 4 << 20 /* bytes worth a transfer of their own */ };

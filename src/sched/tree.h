@@ -1,7 +1,7 @@
 /* The fixed tree in which the shards' sums are added, whoever made them. Node (level k, index i) is
- * the sum of shards i 2^k .. (i+1) 2^k - 1; two neighbours under one parent are added, right += left;
- * where S is no power of two, the last nodes are added from right to left. So the order of additions
- * depends on S alone. */
+ * the sum of shards i 2^k .. (i+1) 2^k - 1; two neighbours under one parent are added, right +=
+ * left; where S is no power of two, the last nodes are added from right to left. So the order of
+ * additions depends on S alone. */
 #ifndef KL_SCHED_TREE_H
 #define KL_SCHED_TREE_H
 

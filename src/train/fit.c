@@ -2,6 +2,7 @@
 #include "train/fit.h"
 
 #include "base/error.h"
+#include "base/mem.h"
 #include "base/thread.h"
 
 #include <math.h>
@@ -323,6 +324,28 @@ static kl_status cancel(fit *f)
                         f->at.epoch, f->at.position, f->per_epoch);
 }
 
+/** The last device of a group is gone: what was complete before that is saved. The error stays. */
+static kl_status rescue(fit *f, kl_status s)
+{
+    if (s != KL_E_DEVICE || !f->tr->team || f->tr->exchange || !f->o.checkpoint_last) {
+        return s;
+    }
+    char *why = kl__strdup(kl_last_error());
+    const int64_t undone = kl_trainer_steps(f->tr) - kl__trainer_complete(f->tr);
+    const int64_t done = f->p.step - undone;
+    if (why && undone >= 0 && done >= 0) {
+        const size_t samples = (size_t)done * (size_t)f->o.batch;
+        f->at.position = samples < f->per_epoch ? samples : f->per_epoch;
+        const bool saved =
+            kl__fit_save(f->tr, f->o.checkpoint_last, &f->o, f->train, &f->at) == KL_OK;
+        kl__fail(s, "%s; the last complete step, %lld, is %s %s", why,
+                 (long long)kl__trainer_complete(f->tr),
+                 saved ? "in" : "lost, for it cannot be written to", f->o.checkpoint_last);
+    }
+    kl__free(why);
+    return s;
+}
+
 kl_status kl_fit(kl_trainer *tr, kl_dataset *train, kl_dataset *val, const kl_fit_opts *opts)
 {
     fit f = {.tr = tr, .train = train, .val = val, .o = opts ? *opts : (kl_fit_opts){0}};
@@ -347,6 +370,7 @@ kl_status kl_fit(kl_trainer *tr, kl_dataset *train, kl_dataset *val, const kl_fi
     if (s == KL_OK && f.cancelled) {
         s = cancel(&f);
     }
+    s = rescue(&f, s);
     kl_loader_destroy(f.loader);
     return s;
 }

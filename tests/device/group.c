@@ -1,5 +1,5 @@
-/* Groups and parts of devices: what the choice syntax opens, and what it says where it opens nothing,
- * on machines that we do not have. */
+/* Groups and parts of devices: what the choice syntax opens, and what it says where it opens
+ * nothing, on machines that we do not have. */
 #include "base/mem.h"
 #include "support/count_alloc.h"
 #include "support/fault_cl.h"
@@ -34,7 +34,8 @@ typedef struct group {
 static group open_group(const char *choice)
 {
     group g = {{NULL}, 99, KL_OK};
-    g.st = kl_ctx_create_group(&(kl_ctx_opts){.device = choice, .cache_dir = ""}, g.ctx, ROOM, &g.n);
+    g.st =
+        kl_ctx_create_group(&(kl_ctx_opts){.device = choice, .cache_dir = ""}, g.ctx, ROOM, &g.n);
     return g;
 }
 
@@ -106,7 +107,8 @@ static void a_list_opens_one_context_each_in_its_order(void **state)
 static void all_leaves_out_what_is_no_device_of_its_own(void **state)
 {
     (void)state;
-    expect("all", "1:0(8) 1:1(8) 2:0(36) 2:1(7)"); /* the better driver's two, not the interpreter */
+    expect("all",
+           "1:0(8) 1:1(8) 2:0(36) 2:1(7)"); /* the better driver's two, not the interpreter */
     expect("gpu", "2:0(36) 2:1(7)");
     expect("cpu", "1:0(8) 1:1(8)");
     expect("gpu,0:0", "2:0(36) 2:1(7) 0:0(4)");
@@ -153,7 +155,8 @@ static void a_long_name_keeps_its_part(void **state)
 static void what_cannot_be_split_says_what_can(void **state)
 {
     (void)state;
-    refuse("1:0/3", KL_E_ARG, "has 8 compute units, which are not 3 equal parts; 2 would do: 1:0/2");
+    refuse("1:0/3", KL_E_ARG,
+           "has 8 compute units, which are not 3 equal parts; 2 would do: 1:0/2");
     refuse("1:0/9", KL_E_ARG, "8 would do: 1:0/8");
     refuse("2:1/7", KL_E_UNSUPPORTED, "does not split devices; take it as a whole");
     refuse("1:0/0", KL_E_ARG, "1 to 64 equal parts");
@@ -184,8 +187,9 @@ static void bad_lists_are_refused(void **state)
     refuse("2:0,4:0", KL_E_NO_DEVICE, "OpenCL 1.1 old, and 1.2 is needed");
     kl_ctx *two[2] = {NULL, NULL};
     size_t n;
-    assert_int_equal(kl_ctx_create_group(&(kl_ctx_opts){.device = "all", .cache_dir = ""}, two, 2, &n),
-                     KL_E_ARG);
+    assert_int_equal(
+        kl_ctx_create_group(&(kl_ctx_opts){.device = "all", .cache_dir = ""}, two, 2, &n),
+        KL_E_ARG);
     assert_int_equal(n, 4);
     assert_null(two[0]);
     assert_non_null(strstr(kl_last_error(), "4 devices, and there is room for 2"));
@@ -201,7 +205,8 @@ static void one_context_is_one_device(void **state)
     assert_null(kl_ctx_create(&(kl_ctx_opts){.device = "all", .cache_dir = ""}));
     assert_non_null(strstr(kl_last_error(), "\"all\" names a group"));
     assert_null(kl_ctx_create(&(kl_ctx_opts){.device = "1:0/2", .cache_dir = ""}));
-    assert_non_null(strstr(kl_last_error(), "\"1:0/2\" names 2 parts, and one is wanted here: 1:0/2:0"));
+    assert_non_null(
+        strstr(kl_last_error(), "\"1:0/2\" names 2 parts, and one is wanted here: 1:0/2:0"));
     assert_null(kl_ctx_create(&(kl_ctx_opts){.device = "1:0/3:0", .cache_dir = ""}));
     assert_non_null(strstr(kl_last_error(), "2 would do"));
 }

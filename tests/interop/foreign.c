@@ -135,7 +135,8 @@ static void chained(cl_command_queue_properties props)
         cl->clReleaseEvent(made);
         cl->clReleaseEvent(done);
     }
-    kl_queue *q = kl_queue_create(&c, 1, NULL); /* a ticket's event is one the host can wait for, too */
+    kl_queue *q =
+        kl_queue_create(&c, 1, NULL); /* a ticket's event is one the host can wait for, too */
     kl_ticket *ticket = NULL;
     assert_int_equal(kl_queue_submit(q, &(kl_pass){m, binds, 2}, &ticket), KL_OK);
     cl_event end = kl_ticket_cl_event(ticket);

@@ -1,4 +1,5 @@
-/* Training over several processes: ranks are threads here, joined by an exchange between threads. */
+/* Training over several processes: ranks are threads here, joined by an exchange between threads.
+ */
 #include "../support/thread_exchange.h"
 #include "nets.h"
 

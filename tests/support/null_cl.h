@@ -6,7 +6,8 @@
  *
  * With a seed, commands wait in a list and are carried out as late as can be, in a random order
  * that the queues, barriers and wait lists allow: a missing dependency shows as a tag that depends
- * on the seed. */
+ * on the seed. Whoever waits or looks carries out, and a thread of the table's what an event with a
+ * callback needs. */
 #ifndef SUPPORT_NULL_CL_H
 #define SUPPORT_NULL_CL_H
 

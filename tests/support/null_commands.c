@@ -216,6 +216,7 @@ static cl_int CL_API_CALL set_callback(cl_event e, cl_int when, callback_fn f, v
     } else {
         e->callback = f;
         e->user = user;
+        n_wake();
     }
     n_unlock();
     return CL_SUCCESS;

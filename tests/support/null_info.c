@@ -32,6 +32,33 @@ void n_unlock(void)
     pthread_mutex_unlock(&lock);
 }
 
+/* A driver has threads of its own, so what a callback waits for comes about. The thread does no
+ * more than that: the rest stays as late as can be. */
+static pthread_cond_t owed = PTHREAD_COND_INITIALIZER;
+
+static void *driver(void *unused)
+{
+    (void)unused;
+    n_lock();
+    for (;;) {
+        cl_event e = N.pending;
+        while (e && !e->callback)
+            e = e->next;
+        if (!e || !n_step())
+            pthread_cond_wait(&owed, &lock);
+    }
+    return NULL;
+}
+
+void n_wake(void)
+{
+    static bool runs;
+    pthread_t t;
+    if (!runs && !(runs = !pthread_create(&t, NULL, driver, NULL)))
+        abort();
+    pthread_cond_signal(&owed);
+}
+
 void *n_new(size_t bytes)
 {
     void *p = calloc(1, bytes);

@@ -5,7 +5,7 @@
 
 #include "support/null_cl.h"
 
-enum { MAX_DEVICES = 16, MAX_ARGS = 64, MAX_WAIT = 64 };
+enum { MAX_DEVICES = 16, MAX_ARGS = 128, MAX_WAIT = 64 };
 
 typedef struct object {
     int refs;
@@ -108,6 +108,7 @@ extern null_state N;
 
 void n_lock(void);
 void n_unlock(void);
+void n_wake(void); /* a callback is owed: a thread of the table's carries out until it is due */
 cl_int n_put(const void *value, size_t bytes, size_t cap, void *dst, size_t *ret);
 cl_int n_put_text(const char *s, size_t cap, void *dst, size_t *ret);
 void *n_new(size_t bytes);

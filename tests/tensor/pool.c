@@ -177,7 +177,7 @@ static void what_a_blocking_read_shows_is_enough(void **state)
     /* a wait that failed shows nothing */
     OK(kl__lane_fill(lane, (kl__span){d, 0}, "x", 1, 64));
     kl__mem_release(d);
-    fault_cl_at("clFinish", 1, false, CL_OUT_OF_RESOURCES);
+    fault_cl_at("clEnqueueMarkerWithWaitList", 1, false, CL_OUT_OF_RESOURCES);
     assert_int_equal(kl__lane_finish(lane), KL_E_DEVICE);
     fault_cl_at("clWaitForEvents", 1, false, CL_OUT_OF_RESOURCES);
     assert_int_equal(kl__lane_read(lane, (kl__span){r, 0}, v, 64, NULL), KL_E_DEVICE);
