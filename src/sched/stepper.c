@@ -38,6 +38,16 @@ static void place_sums(const kl__stepper *s, kl_graph *g, kl__pass *p)
     }
 }
 
+/** Passes of a step run one after the other, and leave nothing but their sums. */
+static const kl__plan *largest(const kl__stepper *s)
+{
+    const kl__plan *most = NULL;
+    for (const kl__pass *p = s->passes; p; p = p->next)
+        if (p->training && (!most || p->plan->memory.arena_bytes > most->memory.arena_bytes))
+            most = p->plan;
+    return most;
+}
+
 kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
 {
     return kl__pass_of(s, n, training, -1);
@@ -73,11 +83,15 @@ kl__pass *kl__pass_of(kl__stepper *s, int64_t n, bool training, int shard)
     p->n_slots = kl__place_inputs(g);
     kl__replica_place(s->replica, g);
     place_sums(s, g, p);
-    const kl__plan_opts opts = {.step = shard >= 0 ? s->meet->step[shard] : s->step_block,
-                                .apart = shard >= 0, /* the sums are another shard's till the end */
-                                .prepare = !training};
+    const bool meets = shard >= 0;
+    /* of shards that meet, all values live at once, and the sums are another shard's till the end */
+    const kl__plan_opts opts = {.step = meets ? s->meet->step[shard] : s->step_block,
+                                .apart = meets,
+                                .as_built = meets, /* all shards meet in one order */
+                                .prepare = !training,
+                                .over = training && !meets ? largest(s) : NULL};
     p->plan = kl__plan_create(s->ctx, g, &opts);
-    if (!p->plan || (shard >= 0 && kl__meet_cuts(s, p) != KL_OK)) {
+    if (!p->plan || (meets && kl__meet_cuts(s, p) != KL_OK)) {
         kl__plan_destroy(p->plan);
         free_pass(p);
         return NULL;
@@ -321,6 +335,8 @@ static kl_status run_shard(kl__stepper *s, const kl_bind *binds, size_t n, int64
     if (!count)
         return kl__shard_zero(s, lane);
     kl__pass *p = kl__pass_get(s, count, true);
+    if (p && p->plan->lanes != s->lanes)
+        kl__plan_set_lanes(p->plan, s->lanes); /* what fails leaves it on one */
     kl_status st =
         p ? kl__step_block_write(s, e->block[shard], first, with, sc) : kl__last_status();
     if (st == KL_OK)
@@ -335,9 +351,10 @@ static kl_status run_shards(kl__stepper *s, const kl_bind *binds, size_t n, int6
                             kl__entry *e, const kl__step_scalars *sc, kl__lane *lane)
 {
     const int shards = s->opts.shards;
-    kl_status st = KL_OK;
     if (s->meet)
         return kl__meet_step(s, binds, n, batch, e, sc, lane);
+    /* the largest pass first: the others find room in its memory */
+    kl_status st = kl__pass_get(s, (batch + shards - 1) / shards, true) ? KL_OK : kl__last_status();
     for (int i = 0; st == KL_OK && i < shards; i++) {
         const int64_t first = batch * i / shards, end = batch * (i + 1) / shards;
         st = run_shard(s, binds, n, first, end - first, e, i, sc);
@@ -375,6 +392,9 @@ static kl_status step_locked(kl__stepper *s, const kl_bind *binds, size_t n,
         return kl__last_status();
     kl__entry *e = begin_entry(s, false, sc->step, batch);
     e->shards = s->opts.shards;
+    s->lanes = kl__ctx_flags(s->ctx) & KL_CTX_NO_TUNE
+                   ? 1
+                   : kl__lane_choice_begin(&s->choice, s->head, batch);
     st = kl__inputs_upload(s, binds, n, batch, s->head);
     if (st == KL_OK)
         st = run_shards(s, binds, n, batch, e, sc, lane);
@@ -415,6 +435,7 @@ static kl_status backward_locked(kl__stepper *s, const kl_bind *binds, size_t n,
         return kl__last_status();
     kl__entry *e = begin_entry(s, false, sc->step, batch);
     e->by_hand = true;
+    s->lanes = 1;
     st = kl__inputs_upload(s, binds, n, batch, s->head);
     if (st == KL_OK)
         st = run_shard(s, binds, n, s->hand_samples, batch, e, 0, sc);
@@ -538,7 +559,10 @@ bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, 
         kl__entry *e = &s->ring[s->tail % KL__RING];
         if (!wait && kl__event_poll(s->ctx, e->done) == 1)
             return false;
+        const bool ran = kl__event_poll(s->ctx, e->done) == 1;
         *st = kl__event_wait(s->ctx, e->done);
+        if (*st == KL_OK && !e->eval && !e->by_hand)
+            kl__lane_choice_end(&s->choice, s->tail, kl__now(), ran);
         s->tail++;
         *eval = e->eval;
         memset(out, 0, sizeof *out);

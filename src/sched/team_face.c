@@ -63,6 +63,7 @@ static kl_status queue(kl__team *t, const kl_bind *binds, size_t n, const kl__st
         kl__cond_wait(&t->cond, &t->lock);
     kl__team_entry *e = &t->ring[t->head % KL__RING];
     kl__unlock(&t->lock);
+    e->number = t->head;
     e->eval = !sc;
     e->batch = batch;
     e->sc = sc ? *sc : (kl__step_scalars){0};
@@ -189,6 +190,7 @@ kl_status kl__team_explain(kl__team *t, int64_t step)
         st = kl__member_upload(m, e, 0, shards);
     if (st == KL_OK && m->stepper->meet)
         st = kl__meet_explain(m->stepper, &(kl__meet_job){.batch = e->batch,
+                                                          .entry = e->number,
                                                           .end = shards,
                                                           .block = m->block,
                                                           .counts = m->counts,
@@ -198,7 +200,8 @@ kl_status kl__team_explain(kl__team *t, int64_t step)
                       end = kl__shard_at(e->batch, i + 1, shards);
         st = kl__step_block_write(m->stepper, m->block[i], first, shards, &e->sc);
         if (st == KL_OK)
-            st = kl__explain_shard(m->stepper, end - first, first, 0, m->block[i], step);
+            st = kl__explain_shard(m->stepper, end - first, first, e->number, m->block[i],
+                                   step);
     }
     return st == KL_OK ? kl__explain_failed(step) : st;
 }

@@ -37,6 +37,7 @@ typedef struct kl__sent {
 } kl__sent;
 
 typedef struct kl__team_entry {
+    uint64_t number;
     bool eval, done; /* done: lock */
     int64_t batch;
     kl__step_scalars sc;
@@ -60,6 +61,10 @@ typedef struct kl__member {
     char why[512];    /* lock; of the last failure */
     kl_status status; /* lock; of the last task */
     int first, end;   /* shards of this task */
+    struct {
+        uint64_t entry; /* number + 1 of the entry whose samples lie there; 0: none */
+        int first, end; /* shards */
+    } staged[KL__STAGES];
     int64_t version, state_version; /* on the device; -1: none */
     kl__sent sent[KL__MAX_NODES];
     int n_sent;                     /* lock */
@@ -75,6 +80,7 @@ typedef struct kl__member {
     double per_sample;            /* seconds; 0: not known */
     double busy, waited;          /* waited: for others' rows, in this step */
     int measured, n_passes;       /* steps measured; plans there were when it was */
+    int idle;                     /* steps without a shard since the last with one */
 } kl__member;
 
 struct kl__team {
@@ -133,6 +139,9 @@ kl_status kl__member_export(kl__member *m, kl__node_id id, int bucket, kl__mem *
 /** Parameters of the team's version are on the device. */
 kl_status kl__member_sync(kl__member *m);
 kl_status kl__member_upload(kl__member *m, const kl__team_entry *e, int first, int end);
+/** The next entry's samples set out while this one's are computed, if it is there and the split stays.
+ */
+kl_status kl__member_prefetch(kl__member *m, const kl__team_entry *e);
 
 /* team_root.c */
 kl_status kl__root_step(kl__member *m, kl__team_entry *e);

@@ -134,6 +134,7 @@ kl_status kl__member_meet(kl__member *m, const kl__team_entry *e)
     const int shards = m->team->opts.step.shards;
     kl__lane *lane = kl__ctx_lane(m->ctx, KL__COMPUTE);
     kl_status st = kl__meet_begin(s, &(kl__meet_job){.batch = e->batch,
+                                                     .entry = e->number,
                                                      .from = kl__shard_at(e->batch, m->first, shards),
                                                      .first = m->first,
                                                      .end = m->end,

@@ -60,6 +60,11 @@ kl_status kl__member_upload(kl__member *m, const kl__team_entry *e, int first, i
                   to = kl__shard_at(e->batch, end, shards);
     kl__lane *up = kl__ctx_lane(m->ctx, KL__UPLOAD), *compute = kl__ctx_lane(m->ctx, KL__COMPUTE);
     kl_status st = KL_OK;
+    const uint64_t stage = e->number % KL__STAGES;
+    if (m->staged[stage].entry == e->number + 1 && m->staged[stage].first == first &&
+        m->staged[stage].end == end)
+        return KL_OK;
+    m->staged[stage].entry = 0;
     for (int i = 0; st == KL_OK && i < s->n_inputs; i++) {
         kl__input *in = &s->inputs[i];
         const size_t at = in->batched ? (size_t)from * in->sample_bytes : 0,
@@ -67,15 +72,43 @@ kl_status kl__member_upload(kl__member *m, const kl__team_entry *e, int first, i
         kl__event done = {NULL};
         if (!e->host[i] || !bytes)
             continue;
-        st = kl__input_grow_device(s, in, bytes);
+        if (bytes > in->device_cap) { /* both copies are made anew */
+            m->staged[0].entry = m->staged[1].entry = 0;
+            st = kl__input_grow_device(s, in, bytes);
+        }
         if (st == KL_OK)
-            st = kl__lane_write(up, (kl__span){in->device[0], 0}, (char *)e->host[i] + at, bytes,
-                                &done);
+            st = kl__lane_write(up, (kl__span){in->device[stage], 0}, (char *)e->host[i] + at,
+                                bytes, &done);
         if (st == KL_OK)
             st = kl__lane_wait(compute, done);
         kl__event_release(&done);
     }
+    if (st == KL_OK) {
+        m->staged[stage].entry = e->number + 1;
+        m->staged[stage].first = first;
+        m->staged[stage].end = end;
+    }
     return st;
+}
+
+kl_status kl__member_prefetch(kl__member *m, const kl__team_entry *e)
+{
+    kl__team *t = m->team;
+    const kl__team_entry *next = &t->ring[(e->number + 1) % KL__RING];
+    kl__lock(&t->lock);
+    const bool there = t->head > e->number + 1 && t->run == e->number;
+    kl__unlock(&t->lock);
+    if (!there || m->first == m->end)
+        return KL_OK;
+    for (int i = 0; i < m->stepper->n_inputs; i++) { /* growing would wait for what runs */
+        const kl__input *in = &m->stepper->inputs[i];
+        const int shards = t->opts.step.shards;
+        const int64_t n = kl__shard_at(next->batch, m->end, shards) -
+                          kl__shard_at(next->batch, m->first, shards);
+        if (in->sample_bytes * (in->batched ? (size_t)n : 1) > in->device_cap)
+            return KL_OK;
+    }
+    return kl__member_upload(m, next, m->first, m->end);
 }
 
 static kl_status prove_equal(kl__member *m)
@@ -222,7 +255,7 @@ static kl_status run_shard(const part *p, int shard)
                                          batch < shards ? (int)batch : shards, &p->e->sc)
                   : kl__last_status();
         if (st == KL_OK)
-            st = kl__inputs_bind(s, pass, NULL, 0, first - from, 0);
+            st = kl__inputs_bind(s, pass, NULL, 0, first - from, p->e->number);
         if (st == KL_OK && !last)
             st = kl__plan_run(pass->plan, lane);
     } else {
@@ -269,6 +302,8 @@ static kl_status follower_step(kl__member *m, kl__team_entry *e)
         return st && st != KL_E_CANCELLED ? st : over;
     }
     if (st == KL_OK)
+        st = kl__member_prefetch(m, e);
+    if (st == KL_OK)
         st = deliver(m);
     if (st == KL_OK)
         kl__member_measured(m, kl__now() - begin - m->waited,
@@ -290,7 +325,7 @@ static kl_status eval_shard(kl__member *m, kl__team_entry *e, int shard, kl__eve
     if (!count)
         return KL_OK;
     kl__pass *p = kl__pass_get(s, count, false);
-    kl_status st = p ? kl__inputs_bind(s, p, NULL, 0, first - from, 0) : kl__last_status();
+    kl_status st = p ? kl__inputs_bind(s, p, NULL, 0, first - from, e->number) : kl__last_status();
     if (st != KL_OK)
         return st;
     kl__plan_params(p->plan, (uint64_t)m->version + 1);

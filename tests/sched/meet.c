@@ -109,7 +109,7 @@ static void train(void *user, const kl_exchange *end)
     const kl_trainer_opts o = {.optim = {.kind = KL_SGD, .momentum = 0.9f},
                                .schedule = {.lr = 0.05},
                                .shards = r->shards,
-                               .batchnorm_all = r->all && !getenv("NOALL"),
+                               .batchnorm_all = r->all,
                                .split = r->split,
                                .check_every = 1,
                                .exchange = end};

@@ -5,7 +5,7 @@
 
 #include "support/null_cl.h"
 
-enum { MAX_DEVICES = 16, MAX_ARGS = 64, MAX_WAIT = 64 };
+enum { MAX_DEVICES = 16, MAX_ARGS = 128, MAX_WAIT = 64 };
 
 typedef struct object {
     int refs;
@@ -94,6 +94,8 @@ typedef struct null_state {
     size_t n_device;
     int platform_of[MAX_DEVICES], n_platform;
     uint64_t random; /* 0: at once */
+    bool mix_reads;
+    uint64_t delay; /* command number, from 1; 0: none */
     int64_t live;
     int n_queue;
     cl_mem mems;
