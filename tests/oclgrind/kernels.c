@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "device/opencl.h"
+#include "ops/batchnorm.h"
 #include "ops/grad_norm.h"
 #include "ops/optim.h"
 #include "ops/reorder.h"
@@ -166,8 +167,8 @@ typedef struct op_case {
     const kl__op *op;
     const void *attrs;
     int n_in;
-    kl_shape in[4];
-    kl_dtype dtype[4];
+    kl_shape in[6];
+    kl_dtype dtype[6];
 } op_case;
 
 #define D1(a)                                                                                      \
@@ -188,6 +189,18 @@ typedef struct op_case {
 static const op_case op_cases[] = {
     {"correct", &kl__op_correct, NULL, 2, {D2(7, 10), D1(7)}, {KL_F32, KL_I32}},
     {"tree_add", &kl__op_tree_add, NULL, 2, {D1(83), D1(83)}, {KL_F32, KL_F32}},
+    {"bn_meet",
+     &kl__op_bn_meet,
+     &(kl__bn_meet){{.eps = 100, .scale = true}, 3}, /* rows are drawn: variances below 0 too */
+     5,
+     {D1(13), D1(13), D2(4, 26), D1(4), D1(13)},
+     {KL_F32, KL_F32, KL_F32, KL_I32, KL_F32}},
+    {"bn_bwd_meet",
+     &kl__op_bn_bwd_meet,
+     &(kl__bn_meet){.each = 3},
+     6,
+     {D1(13), D1(13), D2(4, 26), D1(4), D1(13), D1(13)},
+     {KL_F32, KL_F32, KL_F32, KL_I32, KL_F32, KL_F32}},
     {"running_update",
      &kl__op_running_update,
      &(kl__running){0.1f, KL_TORCH},
@@ -218,7 +231,7 @@ static kl_graph *from_op(const void *what)
 {
     const op_case *c = what;
     kl_graph *g = kl_graph_create();
-    kl_node *in[4];
+    kl_node *in[6];
     char name[16];
     for (int i = 0; i < c->n_in; i++) {
         snprintf(name, sizeof name, "in%d", i);
