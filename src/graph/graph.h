@@ -29,9 +29,9 @@ kl_graph *kl__graph_lower(const kl_graph *g, int64_t batch, bool training, kl_dt
 kl_status kl__graph_grad(kl_graph *g, kl_node *y, kl_node *seed, kl_node *const *wrt, size_t n,
                          kl_node **dx);
 
-/** Puts in the place of what depends on all samples (kl__op.meet) that of all `shards` shards. The tables
- * and the shards' numbers of samples become inputs; the caller finds them at the MEET ops. *n: how
- * many of these there are. After kl__graph_grad. */
+/** Puts in the place of what depends on all samples (kl__op.meet) that of all `shards` shards. The
+ * tables and the shards' numbers of samples become inputs; the caller finds them at the MEET ops.
+ * *n: how many of these there are. After kl__graph_grad. */
 kl_status kl__graph_meet(kl_graph *g, int shards, size_t *n);
 
 /** Computes applies whose inputs are all constants on `ctx` and puts constants in their place. */

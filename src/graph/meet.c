@@ -30,10 +30,11 @@ static kl_status count_each(const work *w, const kl__apply *a, int64_t c, int *e
 {
     const int64_t all = kl_shape_count(a->in[0]->desc.shape), n = w->g->batch;
     if (n <= 0 || all % (c * n) || all / (c * n) > INT32_MAX)
-        return kl__fail(KL_E_UNSUPPORTED,
-                        "%s \"%s\": %lld values in %lld channels do not belong to %lld samples: its "
-                        "statistics cannot be those of all shards",
-                        a->op->name, a->name, (long long)all, (long long)c, (long long)n);
+        return kl__fail(
+            KL_E_UNSUPPORTED,
+            "%s \"%s\": %lld values in %lld channels do not belong to %lld samples: its "
+            "statistics cannot be those of all shards",
+            a->op->name, a->name, (long long)all, (long long)c, (long long)n);
     *each = (int)(all / (c * n));
     return KL_OK;
 }

@@ -85,9 +85,9 @@ enum {
     /* output = in[0] / in[1], a sum and its weight: over shards both are added up, divided once */
     KL__OP_MEAN = 32,
     KL__OP_VIEW = 64, /* output 0 is input 0's bytes (reshape): no launch, aliasing always legal */
-    /* reads what all shards of a batch made: in[0] and in[1] [C] lie in this shard's row of the table
-     * in[2] [S,2C], all rows of which are filled before it runs; in[3] i32 [S] holds the shards'
-     * numbers of samples */
+    /* reads what all shards of a batch made: in[0] and in[1] [C] lie in this shard's row of the
+     * table in[2] [S,2C], all rows of which are filled before it runs; in[3] i32 [S] holds the
+     * shards' numbers of samples */
     KL__OP_MEET = 128
 };
 
@@ -140,9 +140,9 @@ struct kl__op {
      * always copied. */
     kl_status (*lower)(kl_graph *g, const kl__apply *a, kl_node *const *in, bool training,
                        kl_node **out);
-    /** For what depends on all samples of a batch: emits the MEET op that makes it of all shards, whose
-     * row are outputs row[0] and row[1]. Sets out[i] to what takes the place of output i; NULL: the
-     * shard's own stays. NULL: does not depend. */
+    /** For what depends on all samples of a batch: emits the MEET op that makes it of all shards,
+     * whose row are outputs row[0] and row[1]. Sets out[i] to what takes the place of output i;
+     * NULL: the shard's own stays. NULL: does not depend. */
     kl_status (*meet)(kl_graph *g, const kl__apply *a, const kl__meeting *m, kl_node **out);
     int row[2];
 };

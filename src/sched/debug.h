@@ -10,8 +10,8 @@ enum { KL__GUARD_BYTES = 4096 };
  * with a NaN that is easily told (0x7fc0dead); with KL_CTX_BARE_BUFFERS just a buffer of its own.
  * The plan's memory was planned with `separate`. */
 kl_status kl__debug_arena(kl__plan *p);
-/** Runs applies first .. last-1 op by op; after each waits, and checks outputs for NaN and (debug buffers) the guard bands.
- * The error names the op. */
+/** Runs applies first .. last-1 op by op; after each waits, and checks outputs for NaN and (debug
+ * buffers) the guard bands. The error names the op. */
 kl_status kl__debug_run(kl__plan *p, kl__lane *lane, size_t first, size_t last);
 
 /** The same of any plan and stops at the first output that is NaN or infinite: KL_E_NUMERIC and a

@@ -1,5 +1,5 @@
-/* Shards that meet, on one device. Tables and counts lie beside the plans: every plan writes its own
- * row and reads all. */
+/* Shards that meet, on one device. Tables and counts lie beside the plans: every plan writes its
+ * own row and reads all. */
 #include "sched/meet.h"
 
 #include "base/mem.h"
@@ -7,7 +7,8 @@
 
 /* ---- life ---- */
 
-/** The points of a pass, by the graph of two samples: how many there are does not depend on them. */
+/** The points of a pass, by the graph of two samples: how many there are does not depend on them.
+ */
 static kl_status list_points(kl__stepper *s, kl__meet *m)
 {
     const int shards = s->opts.shards;

@@ -1,5 +1,5 @@
-/* Shards that meet: with batch statistics over all shards, the shards of a step advance together, from
- * one MEET op to the next. Each has a plan with memory of its own. */
+/* Shards that meet: with batch statistics over all shards, the shards of a step advance together,
+ * from one MEET op to the next. Each has a plan with memory of its own. */
 #ifndef KL_SCHED_MEET_H
 #define KL_SCHED_MEET_H
 
@@ -7,7 +7,8 @@
 
 typedef struct kl__meet {
     size_t n_points;   /* MEET ops of a pass */
-    size_t *row, *at;  /* of each: elements of a shard's row, and before the first row in the table */
+    size_t *row,
+        *at; /* of each: elements of a shard's row, and before the first row in the table */
     size_t elems;      /* of the table, which holds all points' rows */
     kl__mem *table, *samples;
     kl__mem **step;    /* a step block per shard */

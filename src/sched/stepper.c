@@ -84,7 +84,8 @@ kl__pass *kl__pass_of(kl__stepper *s, int64_t n, bool training, int shard)
     kl__replica_place(s->replica, g);
     place_sums(s, g, p);
     const bool meets = shard >= 0;
-    /* of shards that meet, all values live at once, and the sums are another shard's till the end */
+    /* of shards that meet, all values live at once, and the sums are another shard's till the end
+     */
     const kl__plan_opts opts = {.step = meets ? s->meet->step[shard] : s->step_block,
                                 .apart = meets,
                                 .as_built = meets, /* all shards meet in one order */

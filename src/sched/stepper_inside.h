@@ -53,7 +53,8 @@ typedef struct kl__entry {
     int64_t step, samples;
     int shards;          /* of a step; 0: by hand */
     kl__event done;
-    int32_t counts[KL__MAX_SHARDS]; /* samples of the shards, where they meet; lives as block does */
+    int32_t
+        counts[KL__MAX_SHARDS]; /* samples of the shards, where they meet; lives as block does */
     uint32_t block[KL__MAX_SHARDS][KL__STEP_WORDS]; /* lives until the step ran */
     double totals[KL__TOTALS]; /* room for f32 or f64 as read */
     bool has_correct;

@@ -114,8 +114,8 @@ struct kl__team {
     bool exchange_failed;
     char *rows;             /* where shards meet: all rows of a step, placed as on a device */
     int met[KL__MAX_SHARDS]; /* meetings that a shard of this process has left its row for; lock */
-    size_t exchanged, given; /* meetings whose rows went round the processes: in all, and in attempts
-                                before this one; lock */
+    size_t exchanged, given; /* meetings whose rows went round the processes: in all, and in
+                                attempts before this one; lock */
     int counts[KL_MAX_GROUP];
     bool counts_known;
     double began;
@@ -139,7 +139,8 @@ kl_status kl__member_export(kl__member *m, kl__node_id id, int bucket, kl__mem *
 /** Parameters of the team's version are on the device. */
 kl_status kl__member_sync(kl__member *m);
 kl_status kl__member_upload(kl__member *m, const kl__team_entry *e, int first, int end);
-/** The next entry's samples set out while this one's are computed, if it is there and the split stays.
+/** The next entry's samples set out while this one's are computed, if it is there and the split
+ * stays.
  */
 kl_status kl__member_prefetch(kl__member *m, const kl__team_entry *e);
 

@@ -1,6 +1,6 @@
-/* Shards that meet, over the members of a team: rows go through host memory, where every member leaves
- * its own and takes the others'. Over processes the root's thread broadcasts them, in the order of
- * meetings and ranks. */
+/* Shards that meet, over the members of a team: rows go through host memory, where every member
+ * leaves its own and takes the others'. Over processes the root's thread broadcasts them, in the
+ * order of meetings and ranks. */
 #include "sched/meet.h"
 #include "sched/team_inside.h"
 
@@ -24,8 +24,8 @@ static kl_status cancelled(void)
     return kl__fail(KL_E_CANCELLED, "another device failed");
 }
 
-/** Own rows to the host. They arrive in memory of the member's own, so that a device that wakes up late
- * writes where nobody looks. */
+/** Own rows to the host. They arrive in memory of the member's own, so that a device that wakes up
+ * late writes where nobody looks. */
 static kl_status leave(kl__member *m, size_t k)
 {
     kl__team *t = m->team;
@@ -98,7 +98,8 @@ static kl_status take(kl__member *m, size_t k, int first, int end)
 {
     size_t bytes;
     const kl__span span = kl__meet_rows(m->stepper, k, first, end, &bytes);
-    kl__event done = {NULL}; /* the team's memory is written again in the next step at the earliest */
+    kl__event done = {
+        NULL}; /* the team's memory is written again in the next step at the earliest */
     kl_status st = bytes ? kl__lane_write(kl__ctx_lane(m->ctx, KL__COMPUTE), span,
                                           m->team->rows + span.offset, bytes, &done)
                          : KL_OK;
@@ -106,8 +107,8 @@ static kl_status take(kl__member *m, size_t k, int first, int end)
     return st;
 }
 
-/** All rows of meeting k are on the device. What other processes were given in an attempt that failed
- * here stays as it was given. */
+/** All rows of meeting k are on the device. What other processes were given in an attempt that
+ * failed here stays as it was given. */
 static kl_status meet(kl__member *m, size_t k)
 {
     kl__team *t = m->team;
@@ -133,14 +134,15 @@ kl_status kl__member_meet(kl__member *m, const kl__team_entry *e)
     kl__stepper *s = m->stepper;
     const int shards = m->team->opts.step.shards;
     kl__lane *lane = kl__ctx_lane(m->ctx, KL__COMPUTE);
-    kl_status st = kl__meet_begin(s, &(kl__meet_job){.batch = e->batch,
-                                                     .entry = e->number,
-                                                     .from = kl__shard_at(e->batch, m->first, shards),
-                                                     .first = m->first,
-                                                     .end = m->end,
-                                                     .block = m->block,
-                                                     .counts = m->counts,
-                                                     .sc = &e->sc});
+    kl_status st =
+        kl__meet_begin(s, &(kl__meet_job){.batch = e->batch,
+                                          .entry = e->number,
+                                          .from = kl__shard_at(e->batch, m->first, shards),
+                                          .first = m->first,
+                                          .end = m->end,
+                                          .block = m->block,
+                                          .counts = m->counts,
+                                          .sc = &e->sc});
     for (size_t k = 0; st == KL_OK && k < s->meet->n_points; k++) {
         for (int i = m->first; st == KL_OK && i < m->end; i++)
             st = kl__meet_run(s, k, i, lane);

@@ -173,7 +173,8 @@ static kl_status take_processes(kl__member *m, int b, const tree *w, bool *first
     for (int i = 0; st == KL_OK && i < t->n_nodes; i++) {
         kl__sent *n = &t->received[i];
         if (i >= t->n_received[b]) { /* else it came for an attempt that failed here */
-            st = kl__team_exchanged(t, x->receive(x->user, n->bytes + at->first * r, at->n * r, n->ready));
+            st = kl__team_exchanged(
+                t, x->receive(x->user, n->bytes + at->first * r, at->n * r, n->ready));
             t->n_received[b] = i + (st == KL_OK);
         }
         if (st == KL_OK)
@@ -396,7 +397,8 @@ kl_status kl__root_step(kl__member *m, kl__team_entry *e)
     else if (!own_done)
         own_done = kl__now();
     if (st == KL_OK && x)
-        st = kl__team_exchanged(t, x->broadcast(x->user, m->params, t->param_bytes + t->totals_bytes, 0));
+        st = kl__team_exchanged(
+            t, x->broadcast(x->user, m->params, t->param_bytes + t->totals_bytes, 0));
     if (st != KL_OK) {
         kl_status over = kl_ctx_finish(m->ctx); /* what it reads and writes is used again */
         return st == KL_E_CANCELLED ? over : st;

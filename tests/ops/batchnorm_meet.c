@@ -1,4 +1,5 @@
-/* Batch normalisation over shards: from the rows that shards give, what all values together have. */
+/* Batch normalisation over shards: from the rows that shards give, what all values together have.
+ */
 #include "rig.h"
 
 #include "base/rng.h"
@@ -154,8 +155,8 @@ static void all_shards_have_what_their_values_have(void **state)
         }
 }
 
-/* Squares of the means would swallow the variance: of 9e6 in f32 they leave 0.5. The means come as f32,
- * a last digit of which is 2e-4 here. */
+/* Squares of the means would swallow the variance: of 9e6 in f32 they leave 0.5. The means come as
+ * f32, a last digit of which is 2e-4 here. */
 static void means_far_from_zero_lose_nothing(void **state)
 {
     (void)state;

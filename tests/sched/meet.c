@@ -1,5 +1,5 @@
-/* Batch norm over all shards: a step is that of one shard but for rounding, and the same bits whoever
- * carries which shard. */
+/* Batch norm over all shards: a step is that of one shard but for rounding, and the same bits
+ * whoever carries which shard. */
 #include "../support/fault_cl.h"
 #include "../support/thread_exchange.h"
 #include "nets.h"
@@ -20,8 +20,8 @@
 
 enum { STEPS = 5, BATCH = 24 };
 
-/* Norms of each kind and in each place: one after the other, in branches, of odd channel counts, over
- * pictures and rows; everything smooth, so that rounding stays rounding. */
+/* Norms of each kind and in each place: one after the other, in branches, of odd channel counts,
+ * over pictures and rows; everything smooth, so that rounding stays rounding. */
 static const char net[] =
     "image = input(shape=[N,2,8,8])\n"
     "label = input(shape=[N], dtype=i32)\n"
@@ -173,8 +173,9 @@ static double distance(const float *a, const float *b, size_t n)
     return most;
 }
 
-/* Parameters and running statistics after some steps, against one shard that has the whole batch; also
- * where shards are of different sizes, or have no sample at all. Without the option they differ. */
+/* Parameters and running statistics after some steps, against one shard that has the whole batch;
+ * also where shards are of different sizes, or have no sample at all. Without the option they
+ * differ. */
 static void a_step_is_that_of_the_whole_batch(void **state)
 {
     (void)state;
@@ -230,7 +231,8 @@ static void runs_are_the_same_bits(void **state)
     free(b);
 }
 
-/* Whoever carries which shard, the bits are those of one context, also where somebody carries none. */
+/* Whoever carries which shard, the bits are those of one context, also where somebody carries none.
+ */
 static void a_group_gives_the_same_bits(void **state)
 {
     (void)state;
@@ -254,8 +256,8 @@ static void a_group_gives_the_same_bits(void **state)
     free(c);
 }
 
-/* Rows go round the processes; what is joined by the tree is the same bits, and by all_reduce what all
- * ranks have is. */
+/* Rows go round the processes; what is joined by the tree is the same bits, and by all_reduce what
+ * all ranks have is. */
 static void processes_give_the_same_bits(void **state)
 {
     (void)state;
@@ -286,8 +288,8 @@ static void silent(void *user, kl_log_level level, const char *line)
     (void)user, (void)level, (void)line; /* what is lost is lost on purpose */
 }
 
-/* A context fails in the middle of a step, at launches and at rows on their way: the other wakes up and
- * computes the step again, to the same bits. */
+/* A context fails in the middle of a step, at launches and at rows on their way: the other wakes up
+ * and computes the step again, to the same bits. */
 static void a_lost_context_changes_nothing(void **state)
 {
     (void)state;
