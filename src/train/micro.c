@@ -195,7 +195,8 @@ kl_status kl_trainer_fit_memory(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, c
                 .memory = memory,
                 .spec = {.pass = {.training = true, .loss = loss, .logits = logits},
                          .n_states = states_of(&o->optim),
-                         .batch = batch}};
+                         .batch = batch,
+                         .group = n_ctx > 1 || o->exchange}};
     const bool several = o->exchange && o->exchange->size > 1;
     int k = 0;
     s.first = o->shards ? o->shards : several || n_ctx > 1 ? GROUP_SHARDS : 1;
