@@ -133,7 +133,8 @@ static kl_status agree(search *s, const kl_exchange *e, kl_status mine, int k)
     if (st != KL_OK || mine != KL_OK)
         return st == KL_OK ? mine : st;
     if (votes[FAILED] > 0)
-        return kl__fail(KL_E_MEMORY, "the training does not fit into the memory of another process");
+        return kl__fail(KL_E_MEMORY,
+                        "the training does not fit into the memory of another process");
     for (int i = FAILED - 1; i > k; i--)
         if (votes[i] > 0) {
             bool fits;
