@@ -36,7 +36,8 @@ enum {
     /* sums of products in their plain order of factors only: no Winograd convolution, whose
      * rounding errors are a few times larger (f32 either way; slower) */
     KL_CTX_EXACT = 16,
-    /* kernels by rule alone: what was measured on this device is not looked at, nothing measured */
+    /* kernels by rule alone, steps on one compute queue: what was measured on this device is not
+     * looked at, nothing measured */
     KL_CTX_NO_TUNE = 32
 };
 

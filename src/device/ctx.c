@@ -106,7 +106,7 @@ static kl_ctx *alloc_ctx(const kl__cl_table *cl)
     kl__mutex_init(&ctx->build_lock);
     kl__mutex_init(&ctx->pool_lock);
     kl__cond_init(&ctx->built);
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         ctx->lane[i].ctx = ctx;
     return ctx;
 }
@@ -273,7 +273,7 @@ static void release_objects(kl_ctx *ctx)
 {
     if (atomic_load(&ctx->used_clblast))
         kl__clblast_clear();
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].queue)
             ctx->cl->clReleaseCommandQueue(ctx->lane[i].queue);
     if (ctx->context)
@@ -286,14 +286,14 @@ void kl_ctx_destroy(kl_ctx *ctx)
 {
     if (!ctx)
         return;
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].queue && !kl__ctx_lost(ctx))
             kl__lane_finish(&ctx->lane[i]);
     kl__ctx_settle(ctx);
     kl__trace_destroy(ctx);
     kl__programs_release(ctx);
     kl__pool_trim(ctx);
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].last)
             ctx->cl->clReleaseEvent(ctx->lane[i].last);
     if (!kl__ctx_hung(ctx))

@@ -163,7 +163,7 @@ struct kl_ctx {
 
     kl__mutex lock; /* enqueueing */
     kl__trace *trace; /* NULL: nothing is recorded */
-    kl__lane lane[KL__N_LANES];
+    kl__lane lane[KL__ALL_LANES]; /* the side lane has no queue before it is asked for */
     bool foreign; /* the caller's queue: lane[0] is all lanes */
 
     kl__mutex build_lock; /* programs */

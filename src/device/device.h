@@ -91,8 +91,15 @@ typedef struct kl__span {
  * --------- Where the caller brought one queue, all lanes are that queue. On an out-of-order queue
  * a lane chains its own commands by events, so that every lane is in order. */
 typedef struct kl__lane kl__lane;
-typedef enum kl__lane_kind { KL__COMPUTE, KL__UPLOAD, KL__DOWNLOAD, KL__N_LANES } kl__lane_kind;
-kl__lane *kl__ctx_lane(kl_ctx *ctx, kl__lane_kind kind);
+typedef enum kl__lane_kind {
+    KL__COMPUTE, KL__UPLOAD, KL__DOWNLOAD, KL__N_LANES,
+    KL__SIDE = KL__N_LANES, /* a second compute lane; only kl__seq_run_lanes uses it */
+    KL__ALL_LANES
+} kl__lane_kind;
+kl__lane *kl__ctx_lane(kl_ctx *ctx, kl__lane_kind kind); /* not KL__SIDE */
+/** The second compute lane, made at the first call. NULL: error set; none beside the caller's own
+ * queue. */
+kl__lane *kl__ctx_side(kl_ctx *ctx);
 kl_ctx *kl__lane_ctx(const kl__lane *lane);
 /** Later commands of `lane` start after `e`. */
 kl_status kl__lane_wait(kl__lane *lane, kl__event e);
@@ -190,6 +197,12 @@ const char *kl__seq_label(const kl__seq *s, size_t i);
 const char *kl__seq_kernel_name(const kl__seq *s, size_t i);
 /** Enqueues steps first..last-1 on the lane, in order. No allocation, no clCreate*. */
 kl_status kl__seq_run(kl__seq *s, kl__lane *lane, size_t first, size_t last);
+/** Splits a sequence over two lanes: step i goes to the side lane where side[i], and starts after
+ * step after[i] < i of the other lane (SIZE_MAX: none). kl__seq_count entries each, copied. */
+kl_status kl__seq_split(kl__seq *s, const bool *side, const size_t *after);
+/** kl__seq_run of a split sequence. Everything before on `main` is done before a step on the side
+ * lane begins, and what comes after on `main` waits for the side: to the caller it is one lane. */
+kl_status kl__seq_run_lanes(kl__seq *s, kl__lane *main, kl__lane *side, size_t first, size_t last);
 /** Runs the whole sequence step by step and gives each step's seconds (device clock where it can be
  * trusted). `seconds` has kl__seq_count entries. Waits. */
 kl_status kl__seq_profile(kl__seq *s, kl__lane *lane, double *seconds);

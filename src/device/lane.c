@@ -138,9 +138,9 @@ kl_status kl__lane_flush(kl__lane *lane)
 /* By an event also where clFinish would do: that one cannot give up. */
 static kl_status finish(kl__lane *lane)
 {
-    static const char *const what[KL__N_LANES] = {"what its compute lane has queued",
-                                                  "what its upload lane has queued",
-                                                  "what its download lane has queued"};
+    static const char *const what[KL__ALL_LANES] = {
+        "what its compute lane has queued", "what its upload lane has queued",
+        "what its download lane has queued", "what its second compute lane has queued"};
     kl__lock(&lane->ctx->lock); /* what is counted is then also enqueued */
     uint64_t n = atomic_load(&lane->queued);
     kl__unlock(&lane->ctx->lock);

@@ -3,32 +3,36 @@
 
 #include <stdio.h>
 
-/* Sentence of a call that failed in a step. */
-static kl_status step_failed(const kl__seq *s, const kl__step *t, const char *call, cl_int code)
+kl_status kl__step_failed(const kl__seq *s, const kl__step *t, const char *call, cl_int code)
 {
     char what[256];
     snprintf(what, sizeof what, "%.100s \"%.100s\"", t->name, t->label);
     return kl__cl_fail(s->ctx, call, what, code);
 }
 
-static cl_int enqueue_gemm(kl__step *t, kl__lane *lane, kl__link *link)
+static cl_int enqueue_gemm(kl__step *t, kl__lane *lane, const cl_event *after, kl__link *link)
 {
     /* CLBlast knows no wait list, and its event is that of its last kernel: on an out-of-order
      * queue a barrier on either side keeps its kernels in their place. */
-    cl_int code = kl__lane_barrier(lane);
+    cl_int code = after ? lane->ctx->cl->clEnqueueBarrierWithWaitList(lane->queue, 1, after, NULL)
+                        : kl__lane_barrier(lane);
     if (!code)
         code = kl__clblast_sgemm(&t->gemm, &lane->queue, link->out);
     return code ? code : kl__lane_barrier(lane);
 }
 
-/* The lock is held. *done, where wanted, is the caller's. */
-static cl_int enqueue(kl__seq *s, kl__step *t, kl__lane *lane, const char **call, cl_event *done)
+cl_int kl__step_enqueue(kl__seq *s, kl__step *t, kl__lane *lane, const cl_event *after,
+                        const char **call, cl_event *done)
 {
     const kl__cl_table *cl = s->ctx->cl;
     kl__link link;
     cl_int code = CL_SUCCESS;
     kl__link_begin(lane, &link, done != NULL);
     kl__link_name(&link, t->name, t->label, t->bytes);
+    if (after) { /* lanes that wait for each other are in order by themselves */
+        link.n = 1;
+        link.wait = after;
+    }
     switch (t->kind) {
     case KL__STEP_KERNEL:
         *call = "clEnqueueNDRangeKernel";
@@ -48,7 +52,7 @@ static cl_int enqueue(kl__seq *s, kl__step *t, kl__lane *lane, const char **call
         break;
     case KL__STEP_GEMM:
         *call = "CLBlastSgemm";
-        code = enqueue_gemm(t, lane, &link);
+        code = enqueue_gemm(t, lane, after, &link);
         break;
     }
     kl__link_end(lane, &link, code, done);
@@ -57,7 +61,7 @@ static cl_int enqueue(kl__seq *s, kl__step *t, kl__lane *lane, const char **call
     return code;
 }
 
-static kl_status check_range(const kl__seq *s, const kl__lane *lane, size_t first, size_t last)
+kl_status kl__seq_check_range(const kl__seq *s, const kl__lane *lane, size_t first, size_t last)
 {
     if (lane->ctx != s->ctx)
         return kl__fail(KL_E_ARG, "the lane belongs to another context than the sequence");
@@ -75,7 +79,7 @@ static kl_status check_range(const kl__seq *s, const kl__lane *lane, size_t firs
 
 kl_status kl__seq_run(kl__seq *s, kl__lane *lane, size_t first, size_t last)
 {
-    kl_status st = check_range(s, lane, first, last);
+    kl_status st = kl__seq_check_range(s, lane, first, last);
     st = st ? st : kl__ctx_well(s->ctx);
     if (st || first == last)
         return st;
@@ -84,12 +88,12 @@ kl_status kl__seq_run(kl__seq *s, kl__lane *lane, size_t first, size_t last)
     size_t i;
     kl__lock(&s->ctx->lock);
     for (i = first; i < last; i++)
-        if (!s->step[i].skip && (code = enqueue(s, &s->step[i], lane, &call, NULL)))
+        if (!s->step[i].skip && (code = kl__step_enqueue(s, &s->step[i], lane, NULL, &call, NULL)))
             break;
     cl_int flushed = s->ctx->cl->clFlush(lane->queue); /* the device may begin */
     kl__unlock(&s->ctx->lock);
     if (code)
-        return step_failed(s, &s->step[i], call, code);
+        return kl__step_failed(s, &s->step[i], call, code);
     return flushed ? kl__cl_fail(s->ctx, "clFlush", NULL, flushed) : KL_OK;
 }
 
@@ -100,10 +104,10 @@ static kl_status profile_step(kl__seq *s, kl__step *t, kl__lane *lane, double *s
     const char *call = "";
     double a, b, start = kl__now();
     kl__lock(&s->ctx->lock);
-    cl_int code = enqueue(s, t, lane, &call, &done);
+    cl_int code = kl__step_enqueue(s, t, lane, NULL, &call, &done);
     kl__unlock(&s->ctx->lock);
     if (code)
-        return step_failed(s, t, call, code);
+        return kl__step_failed(s, t, call, code);
     kl__event e = {done};
     kl_status st = kl__event_wait(s->ctx, e);
     *seconds = kl__now() - start;
@@ -117,7 +121,7 @@ static kl_status profile_step(kl__seq *s, kl__step *t, kl__lane *lane, double *s
 kl_status kl__seq_profile(kl__seq *s, kl__lane *lane, double *seconds)
 {
     kl__event idle;
-    kl_status st = check_range(s, lane, 0, s->n);
+    kl_status st = kl__seq_check_range(s, lane, 0, s->n);
     if (!st)
         st = kl__lane_mark(lane, &idle);
     if (st)

@@ -34,6 +34,7 @@ void kl__seq_destroy(kl__seq *s)
     for (size_t i = 0; i < s->n_slot; i++)
         kl__mem_release(s->slot[i].span.mem);
     kl__free(s->step);
+    kl__free(s->cross);
     kl__free(s->held);
     kl__free(s->use);
     kl__free(s->slot);
@@ -58,6 +59,8 @@ kl_status kl__step_end(kl__seq *s, kl__step *t, kl_status st)
     if (!st)
         st = kl__grow(&s->step, &s->cap, s->n + 1, sizeof *s->step);
     if (!st) {
+        kl__free(s->cross); /* of the steps before */
+        s->cross = NULL;
         t->n_use = s->n_use - t->use;
         s->step[s->n++] = *t;
         return KL_OK;

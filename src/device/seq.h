@@ -43,8 +43,16 @@ typedef struct kl__slot {
     kl__span span; /* retained */
 } kl__slot;
 
+/** A step's part in a run over two lanes. */
+typedef struct kl__cross {
+    bool side, signals; /* signals: a step of the other lane waits for it */
+    size_t after;       /* the step of the other lane that it waits for; SIZE_MAX: none */
+    cl_event event;     /* while a run is being enqueued */
+} kl__cross;
+
 struct kl__seq {
     kl_ctx *ctx;
+    kl__cross *cross; /* kl__seq_split: n entries; NULL: not split */
     kl__step *step;
     size_t n, cap;
     kl__mem **held;
@@ -59,6 +67,14 @@ struct kl__seq {
 kl_status kl__step_begin(kl__seq *s, kl__step *t, kl__step_kind kind, const char *name,
                          const char *label);
 kl_status kl__step_end(kl__seq *s, kl__step *t, kl_status st);
+/** The lock is held. `after` (NULL: nothing) is waited for besides the lane's order; *done, where
+ * wanted, is the caller's. */
+cl_int kl__step_enqueue(kl__seq *s, kl__step *t, kl__lane *lane, const cl_event *after,
+                        const char **call, cl_event *done);
+/** Sentence of a call that failed in a step. */
+kl_status kl__step_failed(const kl__seq *s, const kl__step *t, const char *call, cl_int code);
+/** Steps first..last-1 exist, are on this lane's device, and their slots are bound. */
+kl_status kl__seq_check_range(const kl__seq *s, const kl__lane *lane, size_t first, size_t last);
 /** Keeps `m` alive as long as the sequence. */
 kl_status kl__seq_hold(kl__seq *s, kl__mem *m);
 /** Makes sure that there is such a slot. */

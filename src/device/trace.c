@@ -107,12 +107,13 @@ static void put_string(kl__text *t, const char *s)
 
 static void put_head(kl__text *t, const kl_ctx *ctx)
 {
-    static const char *const lanes[KL__N_LANES] = {"compute", "upload", "download"};
+    static const char *const lanes[KL__ALL_LANES] = {"compute", "upload", "download", "side"};
     kl__put(t, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n"
                "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":");
     put_string(t, ctx->caps.info.name);
     kl__put(t, "}}");
-    for (int i = 0; i < (ctx->foreign ? 1 : KL__N_LANES); i++)
+    int n = ctx->foreign ? 1 : ctx->lane[KL__SIDE].queue ? KL__ALL_LANES : KL__N_LANES;
+    for (int i = 0; i < n; i++)
         kl__put(t,
                 ",\n{\"ph\":\"M\",\"pid\":1,\"tid\":%d,\"name\":\"thread_name\",\"args\":"
                 "{\"name\":\"%s\"}}",

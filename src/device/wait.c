@@ -30,7 +30,7 @@ typedef struct settler {
     kl__hub *hub;
     kl__thread thread;
     const kl__cl_table *cl;
-    cl_command_queue queue[KL__N_LANES];
+    cl_command_queue queue[KL__ALL_LANES];
     int n;
     bool foreign, done, abandoned;
 } settler;
@@ -228,7 +228,7 @@ static settler *settle_begin(kl_ctx *ctx)
     s->hub = ctx->hub;
     s->cl = ctx->cl;
     s->foreign = ctx->foreign;
-    for (int i = 0; i < KL__N_LANES; i++)
+    for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].queue)
             s->queue[s->n++] = ctx->lane[i].queue;
     kl__lock(&ctx->hub->lock);

@@ -59,6 +59,10 @@ typedef struct kl__memory_plan {
  * reused (debug buffers). */
 kl_status kl__graph_memory(kl_graph *g, const kl__caps *caps, size_t align, bool separate,
                            kl__memory_plan *out);
+/** The same where applies may run beside later ones: what apply p reads and writes stays untouched
+ * through position until[p] >= p (NULL: p). */
+kl_status kl__graph_memory_until(kl_graph *g, const kl__caps *caps, size_t align, bool separate,
+                                 const uint32_t *until, kl__memory_plan *out);
 
 /** Liveness for reports: apply ids between which value x is needed. */
 void kl__graph_lifetime(const kl_graph *g, const kl_node *x, uint32_t *first, uint32_t *last);

@@ -12,6 +12,7 @@
 typedef struct storage {
     size_t bytes, offset;
     uint32_t first, last; /* positions of applies */
+    uint32_t read;        /* the last position that reads it; `last` may be later */
     bool used;
 } storage;
 
@@ -19,6 +20,8 @@ typedef struct work {
     kl_graph *g;
     uint32_t *root;    /* by node id: storage index; UINT32_MAX: placed elsewhere */
     uint32_t *last;    /* by node id: last position that reads it */
+    uint32_t *held;    /* by node id: until when its bytes are to stay; last, or later */
+    const uint32_t *until; /* by position; NULL: an apply has ended where the next one begins */
     storage *s;        /* by node id of the first value in it; scratch after them, by apply */
     size_t n;
     bool separate;
@@ -28,25 +31,38 @@ typedef struct work {
 enum { FOREVER = 0x7fffffff };
 static const uint32_t ELSEWHERE = UINT32_MAX;
 
+static uint32_t ends(const work *w, uint32_t p)
+{
+    return w->until ? w->until[p] : p;
+}
+
 static void last_uses(work *w)
 {
     const kl_graph *g = w->g;
     for (uint32_t p = 0; p < g->n_applies; p++)
-        for (int i = 0; i < g->applies[p]->n_in; i++)
-            w->last[g->applies[p]->in[i]->id] =
+        for (int i = 0; i < g->applies[p]->n_in; i++) {
+            uint32_t id = g->applies[p]->in[i]->id;
+            w->last[id] =
                 g->applies[p]->in[i]->by->prepared && !g->applies[p]->prepared ? FOREVER : p;
+            w->held[id] = w->held[id] > ends(w, p) ? w->held[id] : ends(w, p);
+        }
     for (size_t i = 0; i < g->n_outputs; i++)
         w->last[g->outputs[i].node->id] = FOREVER;
     for (size_t i = 0; i < g->n_updates; i++)
         w->last[g->updates[i].value->id] = FOREVER;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        w->held[i] = w->held[i] > w->last[i] ? w->held[i] : w->last[i];
 }
 
 /** Extends a storage to a new member's life. */
 static void join(work *w, uint32_t root, const kl_node *x)
 {
     w->root[x->id] = root;
-    if (root != ELSEWHERE && w->last[x->id] > w->s[root].last)
-        w->s[root].last = w->last[x->id];
+    if (root == ELSEWHERE)
+        return;
+    storage *s = &w->s[root];
+    s->last = w->held[x->id] > s->last ? w->held[x->id] : s->last;
+    s->read = w->last[x->id] > s->read ? w->last[x->id] : s->read;
 }
 
 /** May output `slot` of `a` at position p take the storage of input i? */
@@ -55,7 +71,9 @@ static bool can_take(const work *w, const kl__apply *a, uint32_t p, int i, int s
     const kl_node *x = a->in[i], *out = a->out[slot];
     uint32_t root = w->root[x->id];
     size_t xb, ob;
-    if (root == ELSEWHERE || w->s[root].last != p)
+    if (root == ELSEWHERE || w->s[root].read != p)
+        return false;
+    if (w->s[root].last != p && ends(w, p) == p) /* what runs beside the others reads it still */
         return false;
     if (!kl__layout_equal(&x->desc.layout, &out->desc.layout)) /* element k lies elsewhere */
         return false;
@@ -122,11 +140,12 @@ static kl_status place_outputs(work *w, kl__apply *a, uint32_t p)
             join(w, w->root[a->in[k]->id], x);
             continue;
         }
-        w->s[x->id] = (storage){.bytes = bytes, .first = p, .last = p, .used = true};
+        w->s[x->id] = (storage){
+            .bytes = bytes, .first = p, .last = ends(w, p), .read = p, .used = true};
         /* filled before the first apply runs, and still there for the next run */
         if (a->op->flags & KL__OP_LEAF) {
             w->s[x->id].first = 0;
-            w->s[x->id].last = FOREVER;
+            w->s[x->id].last = w->s[x->id].read = FOREVER;
         }
         join(w, x->id, x);
     }
@@ -216,16 +235,38 @@ static void write_places(work *w)
     }
 }
 
+/** No storage is larger than a buffer of the device may be. */
+static kl_status check_sizes(const work *w, const kl__caps *caps, size_t chunk)
+{
+    const kl_graph *g = w->g;
+    for (size_t i = 0; i < w->n; i++)
+        if (w->s[i].used && w->s[i].bytes > chunk)
+            return kl__fail(
+                KL_E_MEMORY,
+                "\"%s\" needs %zu bytes; %s gives at most %zu in one buffer: use a smaller batch",
+                i < g->n_nodes ? g->nodes[i]->name : g->applies[i - g->n_nodes]->name,
+                w->s[i].bytes, caps->info.name, chunk);
+    return KL_OK;
+}
+
 kl_status kl__graph_memory(kl_graph *g, const kl__caps *caps, size_t align, bool separate,
                            kl__memory_plan *out)
 {
-    work w = {.g = g, .separate = separate, .out = out, .n = g->n_nodes + g->n_applies};
+    return kl__graph_memory_until(g, caps, align, separate, NULL, out);
+}
+
+kl_status kl__graph_memory_until(kl_graph *g, const kl__caps *caps, size_t align, bool separate,
+                                 const uint32_t *until, kl__memory_plan *out)
+{
+    work w = {.g = g, .separate = separate, .out = out, .until = until};
     kl_status st = kl_graph_check(g);
     memset(out, 0, sizeof *out);
+    w.n = g->n_nodes + g->n_applies;
+    w.held = kl__calloc(g->n_nodes + 1, sizeof *w.held);
     w.root = kl__calloc(g->n_nodes + 1, sizeof *w.root);
     w.last = kl__calloc(g->n_nodes + 1, sizeof *w.last);
     w.s = kl__calloc(w.n + 1, sizeof *w.s);
-    if (st == KL_OK && (!w.root || !w.last || !w.s))
+    if (st == KL_OK && (!w.root || !w.last || !w.held || !w.s))
         st = KL_E_MEMORY;
     if (st == KL_OK)
         last_uses(&w);
@@ -235,24 +276,21 @@ kl_status kl__graph_memory(kl_graph *g, const kl__caps *caps, size_t align, bool
             a->variant && a->variant->scratch_bytes ? a->variant->scratch_bytes(a, caps) : 0;
         st = place_outputs(&w, a, p);
         if (bytes)
-            w.s[g->n_nodes + p] = (storage){.bytes = bytes, .first = p, .last = p, .used = true};
+            w.s[g->n_nodes + p] = (storage){
+                .bytes = bytes, .first = p, .last = ends(&w, p), .read = p, .used = true};
         w.out->sum_bytes += bytes;
     }
     size_t chunk = caps->max_alloc >= align ? (size_t)(caps->max_alloc / align * align)
                                             : SIZE_MAX / 2 / align * align;
-    for (size_t i = 0; st == KL_OK && i < w.n; i++)
-        if (w.s[i].used && w.s[i].bytes > chunk)
-            st = kl__fail(
-                KL_E_MEMORY,
-                "\"%s\" needs %zu bytes; %s gives at most %zu in one buffer: use a smaller batch",
-                i < g->n_nodes ? g->nodes[i]->name : g->applies[i - g->n_nodes]->name, w.s[i].bytes,
-                caps->info.name, chunk);
+    if (st == KL_OK)
+        st = check_sizes(&w, caps, chunk);
     if (st == KL_OK)
         st = pack(&w, align, chunk);
     if (st == KL_OK)
         write_places(&w);
     kl__free(w.root);
     kl__free(w.last);
+    kl__free(w.held);
     kl__free(w.s);
     return st;
 }

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "sched/debug.h"
+#include "sched/lanes.h"
 
 #include <string.h>
 
@@ -181,23 +182,35 @@ kl_status kl__plan_passes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     return st;
 }
 
+/** Where values lie in the arena. */
+static kl_status plan_memory(kl_graph *g, const kl__caps *caps, const kl__plan_opts *opts,
+                             uint32_t flags, kl__memory_plan *out)
+{
+    const uint32_t own = KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS;
+    const bool apart = (flags & own) || opts->separate;
+    return flags & (own | KL_CTX_SYNC) || opts->separate || opts->as_built || opts->prepare
+               ? kl__graph_memory(g, caps, alignment(caps), apart, out)
+               : kl__graph_memory_lanes(g, caps, alignment(caps), out);
+}
+
 kl_status kl__plan_bytes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts, uint64_t *out)
 {
     const kl__caps *caps = kl__ctx_caps(ctx);
-    bool debug = (kl__ctx_flags(ctx) & (KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS)) != 0;
     kl__memory_plan memory = {0};
-    size_t n_prepared = 0, align = alignment(caps);
+    size_t n_prepared = 0;
     kl_status st = kl__plan_passes(ctx, graph, opts, &n_prepared);
-    if (st == KL_OK) {
+    if (st == KL_OK)
         place_outputs(graph);
-        *out = constant_bytes(graph, align);
-        /* constants have a place of their own by then */
-        for (size_t i = 0; i < graph->n_nodes; i++)
-            if (kl__is_constant(graph->nodes[i]))
-                graph->nodes[i]->place = (kl__place){KL__AT_SLOT, {NULL, 0}, 0};
-        st = kl__graph_memory(graph, caps, align, debug || opts->separate, &memory);
-    }
-    *out = st == KL_OK ? *out + memory.arena_bytes : 0;
+    if (st == KL_OK && !opts->as_built && !opts->prepare)
+        st = kl__graph_order(graph, caps, alignment(caps));
+    *out = constant_bytes(graph, alignment(caps));
+    /* constants have a place of their own by then */
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        if (kl__is_constant(graph->nodes[i]))
+            graph->nodes[i]->place = (kl__place){KL__AT_SLOT, {NULL, 0}, 0};
+    if (st == KL_OK)
+        st = plan_memory(graph, caps, opts, kl__ctx_flags(ctx), &memory);
+    *out += memory.arena_bytes;
     return st;
 }
 
@@ -229,10 +242,12 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     p->stale = p->n_prepared > 0;
     if (st == KL_OK)
         place_outputs(graph);
+    if (st == KL_OK && !opts->as_built && !opts->prepare)
+        st = kl__graph_order(graph, caps, align);
     if (st == KL_OK)
         st = place_constants(p, align);
     if (st == KL_OK)
-        st = kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory);
+        st = plan_memory(graph, caps, opts, kl__ctx_flags(ctx), &p->memory);
     if (st == KL_OK)
         st = p->debug ? kl__debug_arena(p) : make_arena(p, opts->over);
     if (st == KL_OK)
@@ -259,11 +274,18 @@ void kl__plan_destroy(kl__plan *p)
     kl__free(p);
 }
 
+static kl_status run_steps(kl__plan *p, kl__lane *lane, size_t first, size_t last)
+{
+    kl__lane *side = p->lanes == 2 ? kl__ctx_side(p->ctx) : NULL;
+    return side ? kl__seq_run_lanes(p->seq, lane, side, first, last)
+                : kl__seq_run(p->seq, lane, first, last);
+}
+
 kl_status kl__plan_run(kl__plan *p, kl__lane *lane)
 {
     size_t first = p->stale ? 0 : p->first_step[p->n_prepared];
     kl_status st = p->sync ? kl__debug_run(p, lane)
-                           : kl__seq_run(p->seq, lane, first, kl__seq_count(p->seq));
+                           : run_steps(p, lane, first, kl__seq_count(p->seq));
     p->stale = p->stale && st != KL_OK;
     return st;
 }
@@ -271,8 +293,8 @@ kl_status kl__plan_run(kl__plan *p, kl__lane *lane)
 kl_status kl__plan_run_part(kl__plan *p, kl__lane *lane, size_t first, size_t last)
 {
     const size_t n = p->graph->n_applies;
-    return kl__seq_run(p->seq, lane, p->first_step[first],
-                       last < n ? p->first_step[last] : kl__seq_count(p->seq));
+    return run_steps(p, lane, p->first_step[first],
+                     last < n ? p->first_step[last] : kl__seq_count(p->seq));
 }
 
 void kl__plan_params(kl__plan *p, uint64_t version)
@@ -283,5 +305,7 @@ void kl__plan_params(kl__plan *p, uint64_t version)
 
 kl_status kl__plan_bind(kl__plan *p, int slot, kl__span span)
 {
+    if (p->lanes == 2 && span.mem && kl__plan_writes(p, span.mem))
+        p->lanes = 1; /* the waits between lanes know nothing of it */
     return kl__seq_bind(p->seq, slot, span);
 }

@@ -18,6 +18,9 @@ typedef struct kl__plan {
     size_t n_prepared;   /* the first applies: run once per version of the parameters */
     bool stale;          /* they are to run before the next pass */
     uint64_t version;    /* of the parameters that they were run for */
+    int lanes;           /* 2: split over the compute lane and the side lane; else one */
+    bool split;          /* seq has been split */
+    bool asked, can_split; /* can_split is known: what kl__plan_lanes_possible found out */
 } kl__plan;
 
 typedef struct kl__plan_opts {
@@ -31,6 +34,7 @@ typedef struct kl__plan_opts {
     /* a plan whose memory this one may use, where it is large enough: the two never run at the same
      * time, and nothing of either is read after its run */
     const struct kl__plan *over;
+    bool as_built;      /* applies stay in the order in which the graph has them */
 } kl__plan_opts;
 
 /** The passes of a plan over `graph`, as a plan with these options makes them. */
@@ -51,6 +55,13 @@ kl_status kl__plan_run(kl__plan *p, kl__lane *lane);
 /** The same for applies first .. last-1 of its graph; n_applies as `last` takes the copies to
  * outputs along. Not in sync and debug-buffer contexts. */
 kl_status kl__plan_run_part(kl__plan *p, kl__lane *lane, size_t first, size_t last);
+/** Can its work be split over two lanes of the device? Not where the caller brought the queue, nor
+ * in sync and debug-buffer contexts, nor where everything is needed by the longest path. */
+bool kl__plan_lanes_possible(kl__plan *p);
+/** How many compute lanes later runs use, 1 or 2 (1 where 2 are not possible): the same kernels on
+ * the same numbers, so the same bits. Either way what follows on the lane of a run waits for all of
+ * it. Allocates at the first change to 2 only. */
+kl_status kl__plan_set_lanes(kl__plan *p, int n);
 /** Which version of the parameters later runs see. */
 void kl__plan_params(kl__plan *p, uint64_t version);
 /** Binds the slot that an input was given to memory. */

@@ -301,6 +301,8 @@ static kl_status run_shard(kl__stepper *s, const kl_bind *binds, size_t n, int64
     if (!count)
         return kl__shard_zero(s, lane);
     kl__pass *p = kl__pass_get(s, count, true);
+    if (p && p->plan->lanes != s->lanes)
+        kl__plan_set_lanes(p->plan, s->lanes); /* what fails leaves it on one */
     kl_status st =
         p ? kl__step_block_write(s, e->block[shard], first, with, sc) : kl__last_status();
     if (st == KL_OK)
@@ -354,6 +356,9 @@ static kl_status step_locked(kl__stepper *s, const kl_bind *binds, size_t n,
         return kl__last_status();
     kl__entry *e = begin_entry(s, false, sc->step, batch);
     e->shards = s->opts.shards;
+    s->lanes = kl__ctx_flags(s->ctx) & KL_CTX_NO_TUNE
+                   ? 1
+                   : kl__lane_choice_begin(&s->choice, s->head, batch);
     st = kl__inputs_upload(s, binds, n, batch, s->head);
     if (st == KL_OK)
         st = run_shards(s, binds, n, batch, e, sc, lane);
@@ -391,6 +396,7 @@ static kl_status backward_locked(kl__stepper *s, const kl_bind *binds, size_t n,
         return kl__last_status();
     kl__entry *e = begin_entry(s, false, sc->step, batch);
     e->by_hand = true;
+    s->lanes = 1;
     st = kl__inputs_upload(s, binds, n, batch, s->head);
     if (st == KL_OK)
         st = run_shard(s, binds, n, s->hand_samples, batch, e, 0, sc);
@@ -514,7 +520,10 @@ bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, 
         kl__entry *e = &s->ring[s->tail % KL__RING];
         if (!wait && kl__event_poll(s->ctx, e->done) == 1)
             return false;
+        const bool ran = kl__event_poll(s->ctx, e->done) == 1;
         *st = kl__event_wait(s->ctx, e->done);
+        if (*st == KL_OK && !e->eval && !e->by_hand)
+            kl__lane_choice_end(&s->choice, s->tail, kl__now(), ran);
         s->tail++;
         *eval = e->eval;
         memset(out, 0, sizeof *out);

@@ -5,7 +5,7 @@
 
 #include "support/null_cl.h"
 
-enum { MAX_DEVICES = 16, MAX_ARGS = 64, MAX_WAIT = 64 };
+enum { MAX_DEVICES = 16, MAX_ARGS = 128, MAX_WAIT = 64 };
 
 typedef struct object {
     int refs;
