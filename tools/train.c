@@ -2,6 +2,7 @@
 #include "classes.h"
 #include "data.h"
 #include "pieces.h"
+#include "ranks.h"
 #include "recipe.h"
 #include "report.h"
 #include "run.h"
@@ -161,6 +162,7 @@ static int open_trainer(job *j)
     code = code ? code : open_devices(j);
     code = code ? code : pieces_split(j->a, j->group.n, &j->split);
     j->opts.split = j->split;
+    j->opts.exchange = ranks_exchange();
     const char *logits = j->net.labels ? j->net.scores : NULL;
     code = code ? code
                 : pieces_choose(j->a, j->net.model, &j->group, j->net.loss, logits, j->checkpoint,
@@ -189,7 +191,7 @@ static int save_tuned(const job *j)
     return code;
 }
 
-static int open_run(job *j)
+static int own_run(job *j)
 {
     const char *out = args_text(j->a, "out");
     int code = j->run_dir && (!out || !strcmp(out, j->run_dir))
@@ -199,12 +201,27 @@ static int open_run(job *j)
     return code ? code : save_tuned(j);
 }
 
+/* The first process's; the others know its name. */
+static int open_run(job *j)
+{
+    const int code = ranks_agree(ranks_rank() ? 0 : own_run(j));
+    if (code == 0 && ranks_exchange()) {
+        char *dir = ranks_same_text(j->run.dir);
+        if (ranks_rank()) {
+            run_adopt(&j->run, dir);
+        } else {
+            free(dir);
+        }
+    }
+    return code;
+}
+
 static side_tuning side_tuning_of(const job *j)
 {
     const int64_t batch = args_int(j->a, "batch", 64), shards = args_int(j->a, "shards", 1);
     /* between the steps of several devices there is no time at which one of them is idle */
     const bool off = args_has(j->a, "no-tune") || args_has(j->a, "sync") ||
-                     args_has(j->a, "trace") || j->group.n > 1;
+                     args_has(j->a, "trace") || j->group.n > 1 || ranks_exchange();
     return (side_tuning){.model = off ? NULL : j->net.model,
                          .ctx = j->group.ctx[0],
                          .loss = j->net.loss,
@@ -230,6 +247,10 @@ static void say_devices(const job *j)
                 !j->split                  ? "by measured speed"
                 : !strcmp(split, "equal") ? "equal"
                                            : split);
+    }
+    if (ranks_exchange()) {
+        fprintf(f, "%sprocesses %s %d, %d shards of a batch; above is the first one's\n", dim,
+                plain, ranks_exchange()->size, j->opts.shards ? j->opts.shards : 16);
     }
     if (j->pieces_text) {
         fprintf(f, "%smemory    %s %s\n", dim, plain, j->pieces_text);
@@ -294,7 +315,7 @@ static int train(job *j)
                             .resume = j->checkpoint != NULL,
                             .meta = meta,
                             .n_meta = 2,
-                            .progress = watch_progress,
+                            .progress = ranks_rank() ? ranks_progress : watch_progress,
                             .user = &j->watch,
                             .workers = (int)args_int(j->a, "workers", 1),
                             .eval_batch = j->eval_batch};
@@ -305,7 +326,7 @@ static int train(job *j)
                        .trainer = j->trainer,
                        .group = &j->group,
                        .shares = shares_create(&j->group),
-                       .trace = args_text(j->a, "trace"),
+                       .trace = ranks_rank() ? NULL : args_text(j->a, "trace"),
                        .has_val = j->val != NULL,
                        .tuning = side_tuning_of(j)};
     int code = watch_begin_trace(&j->watch);
@@ -318,7 +339,10 @@ static int train(job *j)
     progress_clear();
     watch_end_trace(&j->watch);
     shares_take(j->watch.shares, j->trainer);
-    if (was_interrupted() && (s == KL_E_CANCELLED || s == KL_OK)) {
+    if (ranks_rank() && (s == KL_E_CANCELLED || s == KL_E_NUMERIC)) {
+        code = exit_code(s); /* the first one tells */
+    } else if ((was_interrupted() && (s == KL_E_CANCELLED || s == KL_OK)) ||
+               (ranks_exchange() && s == KL_E_CANCELLED && !j->watch.code)) {
         code = fail(EXIT_INTERRUPTED,
                     "interrupted after %lld steps; go on with: kiln train --resume %s",
                     (long long)kl_trainer_steps(j->trainer), j->run.dir);
@@ -341,18 +365,18 @@ static int train(job *j)
 static int judge(job *j, kl_confusion **c, kl_metrics *m, bool *best)
 {
     kl_status s = KL_OK;
-    *best = strcmp(j->val_word, "test") != 0 && run_has(j->run.dir, "best.kiln");
+    *best = ranks_same_flag(strcmp(j->val_word, "test") != 0 && run_has(j->run.dir, "best.kiln"));
     if (*best) {
         s = kl_trainer_load(j->trainer, j->run.best);
     }
-    if (s == KL_OK && j->net.labels && j->net.scores &&
+    if (s == KL_OK && j->net.labels && j->net.scores && !ranks_rank() &&
         !(*c = kl_confusion_create(j->net.n_scores))) {
         s = kl_last_status();
     }
     if (s == KL_OK) {
         s = kl_evaluate(j->trainer, j->val, j->eval_batch, m, *c);
     }
-    return s ? fail_status(s) : 0;
+    return s ? ranks_abort(fail_status(s)) : 0;
 }
 
 static int write_report(const job *j, const classes *c, const char *result)
@@ -421,6 +445,9 @@ static int finish(job *j)
     bool best = false;
     char *result = NULL;
     int code = j->val ? judge(j, &confusion, &m, &best) : 0;
+    if (code || ranks_rank()) {
+        return code;
+    }
     const classes c = {&j->net, j->train, confusion, j->net.n_scores};
     if (code == 0 && confusion) {
         code = write_matrix(j, &c);
@@ -467,7 +494,7 @@ static void close_job(job *j)
     free(j->recipe);
 }
 
-int run_train(args *a)
+static int whole(args *a)
 {
     job j = {.a = a, .say = args_has(a, "json-log") ? stderr : stdout};
     signal(SIGPIPE, SIG_IGN); /* whoever reads the progress may go; the training stays */
@@ -481,18 +508,24 @@ int run_train(args *a)
         code = fail(EXIT_USAGE, "--model is missing: lenet, a graph's text file, or a checkpoint");
     }
     code = code ? code : open_data(&j);
-    code = code ? code : open_net(&j);
-    code = code ? code : open_trainer(&j);
+    code = ranks_agree(code ? code : open_net(&j));
+    code = ranks_agree(code ? code : open_trainer(&j));
     code = code ? code : open_run(&j);
     if (code == 0) {
         say_plan(&j);
-        code = train(&j);
+        code = ranks_agree(train(&j));
         if (code == 0) {
             code = finish(&j);
-        } else if (code == EXIT_INTERRUPTED) {
+        } else if (code == EXIT_INTERRUPTED && !ranks_rank()) {
             write_report(&j, NULL, "interrupted");
         }
     }
     close_job(&j);
     return code;
+}
+
+int run_train(args *a)
+{
+    const int code = ranks_start(a);
+    return code ? code : ranks_finish(whole(a));
 }

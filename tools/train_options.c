@@ -45,6 +45,10 @@ static const option_def options[] = {
      "pieces of a batch, summed in a fixed order: the result depends on their\n"
      "number, not on the devices (1; several devices: 16)",
      1, 256},
+    {"mpi", 0, OPT_CHOICE, "auto|on|off",
+     "one of several processes that train together: where mpirun started\n"
+     "this one (auto), always, never",
+     0, 0},
     {"compat", 0, OPT_CHOICE, "torch|keras",
      "whose formulas and defaults optimizers follow (torch)", 0, 0},
     {"seed", 's', OPT_INT, "N", "of parameters, order, dropout, augmentation (0)", 0, 9e15},
@@ -91,6 +95,12 @@ const command_def cmd_train = {
         "shards, which the devices share; a device that fails is left out, and nothing is lost. A "
         "resumed run\n"
         "keeps its shards; its devices may be others.\n"
+        "Several machines, or processes: mpirun -n 4 kiln train ...; what they compute depends on "
+        "the "
+        "shards,\n"
+        "not on how many they are. The first one writes the run's folder, which all must see to go "
+        "on "
+        "with it.\n"
         "Ctrl-C saves and ends (exit code 130); a second one ends at once.\n"
         "\nexamples:\n"
         "  kiln train --data fashion-mnist --model lenet --epochs 5\n"

@@ -1,6 +1,7 @@
 /* A training seen from outside: progress, log, Ctrl-C. */
 #include "watch.h"
 #include "json.h"
+#include "ranks.h"
 #include "term.h"
 
 #include <math.h>
@@ -21,6 +22,9 @@ static void on_signal(int sig)
         _exit(EXIT_INTERRUPTED);
     }
     stop = sig;
+    if (ranks_rank()) {
+        return; /* the first one says it */
+    }
     const ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
     (void)n;
 }

@@ -31,10 +31,10 @@ typedef struct kl__plan_opts {
     bool separate;      /* no value's memory is reused: parts of the plan can run again and again */
     /* parameters seldom change: what depends on them only is run once per kl__plan_params */
     bool prepare;
+    bool as_built;      /* applies stay in the order in which the graph has them */
     /* a plan whose memory this one may use, where it is large enough: the two never run at the same
      * time, and nothing of either is read after its run */
     const struct kl__plan *over;
-    bool as_built;      /* applies stay in the order in which the graph has them */
 } kl__plan_opts;
 
 /** The passes of a plan over `graph`, as a plan with these options makes them. */
