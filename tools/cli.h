@@ -78,7 +78,7 @@ void print_help(const command_def *c, FILE *to);
     {                                                                                              \
         "device", 'd', OPT_STRING, "DEV",                                                          \
             "auto (default), gpu, cpu, P:D as `kiln devices` lists it, or part "                   \
-            "of a name",                                                                           \
+            "of a name;\nDEV/N:I: part I (from 0) of N equal parts of its units",                  \
             0, 0                                                                                   \
     }
 #define OPTION_EXACT                                                                               \
