@@ -54,9 +54,9 @@ static kl_status take_timeout(kl_ctx *ctx, double seconds)
 {
     const char *s = env_or_null("KILN_TIMEOUT");
     ctx->timeout = HUGE_VAL;
-    if (!seconds && s && !strcmp(s, "none"))
+    if (seconds == 0 && s && !strcmp(s, "none"))
         return KL_OK;
-    if (!seconds && s && (!kl__parse_double(s, &seconds) || !(seconds > 0)))
+    if (seconds == 0 && s && (!kl__parse_double(s, &seconds) || !(seconds > 0)))
         return kl__fail(KL_E_ARG, "KILN_TIMEOUT is \"%.40s\": it can be seconds, or none", s);
     if (!(seconds >= 0) && seconds != KL_NONE)
         return kl__fail(KL_E_ARG, "a time-out of %g seconds", seconds);
@@ -157,6 +157,11 @@ kl_ctx *kl__ctx_open(const kl__cl_table *cl, const kl__found *f, const kl_ctx_op
     }
     const kl_device_info *d = &f->caps.info;
     kl__log(KL_LOG_INFO, "device %d:%d %s (%s)", d->platform, d->device, d->name, d->platform_name);
+    if (ctx->caps.short_loops)
+        kl__log(KL_LOG_WARN,
+                "%s: its driver ends the loops of a work-item after 65,535 iterations in all, and "
+                "what a large layer computes is wrong then: good for tests of small shapes",
+                d->name);
     return ctx;
 }
 

@@ -41,6 +41,12 @@ kl_status kl__caps_override(kl__caps *caps);
 void kl__quirks_apply(kl__caps *caps);
 
 /* ---- lanes ---- */
+/** One end of a transfer between devices. */
+typedef struct kl__flow {
+    uint64_t id;
+    bool begins, ends; /* neither: none */
+} kl__flow;
+
 struct kl__lane {
     kl_ctx *ctx;
     cl_command_queue queue;
@@ -49,6 +55,7 @@ struct kl__lane {
     /* Commands that use memory, counted: handed to the queue; known to have ended with all before.
      */
     atomic_uint_fast64_t queued, ended;
+    kl__flow flow; /* of the next command, for the trace */
 };
 /** A wait showed that the lane's first n commands have ended. */
 void kl__lane_ended(kl__lane *lane, uint64_t n);
@@ -138,7 +145,7 @@ void kl__binary_store(kl_ctx *ctx, const kl__text *key_text, cl_program program)
 /* ---- traces ---- */
 typedef struct kl__trace kl__trace;
 /** The lock is held: the command's event goes into the trace. */
-void kl__trace_add(kl_ctx *ctx, const kl__lane *lane, const kl__link *link);
+void kl__trace_add(kl_ctx *ctx, kl__lane *lane, const kl__link *link);
 void kl__trace_destroy(kl_ctx *ctx);
 
 /* ---- CLBlast ---- */

@@ -37,6 +37,16 @@ static void place_sums(const kl__stepper *s, kl_graph *g, kl__pass *p)
     }
 }
 
+/** Passes of a step run one after the other, and leave nothing but their sums. */
+static const kl__plan *largest(const kl__stepper *s)
+{
+    const kl__plan *most = NULL;
+    for (const kl__pass *p = s->passes; p; p = p->next)
+        if (p->training && (!most || p->plan->memory.arena_bytes > most->memory.arena_bytes))
+            most = p->plan;
+    return most;
+}
+
 kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
 {
     for (kl__pass *p = s->passes; p; p = p->next)
@@ -54,7 +64,8 @@ kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
     p->n_slots = kl__place_inputs(g);
     kl__replica_place(s->replica, g);
     place_sums(s, g, p);
-    const kl__plan_opts opts = {.step = s->step_block, .prepare = !training};
+    const kl__plan_opts opts = {
+        .step = s->step_block, .prepare = !training, .over = training ? largest(s) : NULL};
     if (!(p->plan = kl__plan_create(s->ctx, g, &opts))) {
         kl__free(p);
         return NULL;
@@ -306,7 +317,8 @@ static kl_status run_shards(kl__stepper *s, const kl_bind *binds, size_t n, int6
                             kl__entry *e, const kl__step_scalars *sc, kl__lane *lane)
 {
     const int shards = s->opts.shards;
-    kl_status st = KL_OK;
+    /* the largest pass first: the others find room in its memory */
+    kl_status st = kl__pass_get(s, (batch + shards - 1) / shards, true) ? KL_OK : kl__last_status();
     for (int i = 0; st == KL_OK && i < shards; i++) {
         const int64_t first = batch * i / shards, end = batch * (i + 1) / shards;
         st = run_shard(s, binds, n, first, end - first, e, i, sc);

@@ -3,6 +3,8 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/thread.h"
+#include "device/device.h"
 
 #include <kiln/inspect.h>
 
@@ -111,6 +113,77 @@ static void traces_begin_and_end(void **state)
     assert_int_equal(kl_ctx_trace(NULL), KL_E_ARG);
 }
 
+/** The slice of `pid` that is called `name`: where it starts, in us; *at is behind it. */
+static double slice_of(const char *text, int pid, const char *name, const char **at)
+{
+    char want[32], called[40];
+    snprintf(want, sizeof want, "{\"ph\":\"X\",\"pid\":%d,", pid);
+    snprintf(called, sizeof called, "\"name\":\"%s\"", name);
+    for (const char *p = text; (p = strstr(p, want)); p++) {
+        const char *line = strchr(p, '\n'), *is = strstr(p, called), *ts = strstr(p, "\"ts\":");
+        if (!is || is > line)
+            continue;
+        *at = line + 1;
+        return atof(ts + 5);
+    }
+    fail_msg("no slice %s in process %d", name, pid);
+    return 0;
+}
+
+/* A transfer between two contexts: both in one time, an arrow from slice to slice. */
+static void a_transfer_is_an_arrow(void **state)
+{
+    (void)state;
+    enum { BYTES = 4096 };
+    const double pause = 0.03;
+    static char host[BYTES];
+    kl_ctx *c[3] = {open_ctx(KL_CTX_PROFILE), open_ctx(0), open_ctx(KL_CTX_PROFILE)};
+    kl__mem *from = kl__mem_create(c[0], BYTES), *to = kl__mem_create(c[2], BYTES);
+    kl__lane *down = kl__ctx_lane(c[0], KL__DOWNLOAD), *up = kl__ctx_lane(c[2], KL__UPLOAD);
+    uint64_t id = kl__flow_ids(2);
+    assert_true(kl__flow_ids(1) >= id + 2);
+    kl__lane_flow(down, id + 1, true); /* nobody records */
+    for (int i = 0; i < 3; i += 2)
+        ok(kl_ctx_trace(c[i]));
+    kl__lane_flow(down, id, true);
+    ok(kl__lane_read(down, (kl__span){from, 0}, host, BYTES, NULL));
+    double start = kl__now();
+    ok(kl__lane_read(down, (kl__span){from, 0}, host, BYTES, NULL));
+    double until = kl__now() + pause;
+    while (kl__now() < until)
+        ;
+    kl__lane_flow(up, id, false);
+    ok(kl__lane_write(up, (kl__span){to, 0}, host, BYTES, NULL));
+    double took = kl__now() - start;
+    ok(kl_ctx_trace_write(c, 3, path)); /* the one without times is left out */
+    uint8_t *data;
+    size_t n;
+    ok(kl__file_read(path, 0, &data, &n));
+    char *text = kl__calloc(n + 1, 1);
+    memcpy(text, data, n);
+    const char *begin, *end, *second, *tail;
+    slice_of(text, 1, "read", &begin);
+    double read = slice_of(begin, 1, "read", &second), write = slice_of(text, 2, "write", &end);
+    assert_true(write - read > 0.9e6 * pause && write - read < 1e6 * (took + 0.02));
+    char arrow[96];
+    snprintf(arrow, sizeof arrow, "{\"ph\":\"s\",\"pid\":1,\"tid\":%d,", KL__DOWNLOAD);
+    assert_memory_equal(begin, arrow, strlen(arrow));
+    snprintf(arrow, sizeof arrow, "{\"ph\":\"f\",\"pid\":2,\"tid\":%d,", KL__UPLOAD);
+    assert_memory_equal(end, arrow, strlen(arrow));
+    snprintf(arrow, sizeof arrow, "\"id\":%llu,", (unsigned long long)id);
+    tail = strstr(begin, arrow);
+    assert_non_null(tail);
+    assert_non_null(strstr(tail + 1, arrow));
+    assert_null(strstr(strstr(tail + 1, arrow) + 1, "\"id\":"));
+    assert_null(strstr(text, "\"pid\":3"));
+    kl__free(text);
+    kl__free(data);
+    kl__mem_release(from);
+    kl__mem_release(to);
+    for (int i = 0; i < 3; i++)
+        kl_ctx_destroy(c[i]);
+}
+
 static int make_path(void **state)
 {
     (void)state;
@@ -128,6 +201,7 @@ static int remove_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(passes_are_traced),
-                                       cmocka_unit_test(traces_begin_and_end)};
+                                       cmocka_unit_test(traces_begin_and_end),
+                                       cmocka_unit_test(a_transfer_is_an_arrow)};
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }

@@ -1,4 +1,5 @@
 #include "support/fault_cl.h"
+#include "support/fault_device.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -71,6 +72,19 @@ static cl_int hit(int f)
     return fault_code ? fault_code : plausible(f);
 }
 
+/* The code to fail with; 0: go on. `o` is what the call is about: a context, queue, event, ... */
+static cl_int hit_on(int f, const void *o)
+{
+    cl_int dead = fault_device_call(o);
+    if (dead) {
+        atomic_fetch_add(&calls[f], 1);
+        atomic_fetch_add(&total, 1);
+        atomic_store(&failed, f);
+        return dead;
+    }
+    return hit(f);
+}
+
 static void count(fault_cl_kind kind, int delta)
 {
     atomic_fetch_add(&live[kind], delta);
@@ -80,7 +94,7 @@ static void count(fault_cl_kind kind, int delta)
 #define CALL(f, kind, delta, args, ...)                                                            \
     static cl_int CL_API_CALL w_##f(__VA_ARGS__)                                                   \
     {                                                                                              \
-        cl_int code = hit(F_##f);                                                                  \
+        cl_int code = hit_on(F_##f, (const void *)(uintptr_t)a);                                   \
         if (!code && !(code = in->f args))                                                         \
             count(kind, delta);                                                                    \
         return code;                                                                               \
@@ -89,7 +103,7 @@ static void count(fault_cl_kind kind, int delta)
 #define RELEASE(f, kind, type)                                                                     \
     static cl_int CL_API_CALL w_##f(type o)                                                        \
     {                                                                                              \
-        cl_int code = hit(F_##f), real = in->f(o);                                                 \
+        cl_int code = hit_on(F_##f, o), real = in->f(o);                                           \
         if (!real)                                                                                 \
             count(kind, -1);                                                                       \
         return code ? code : real;                                                                 \
@@ -97,22 +111,32 @@ static void count(fault_cl_kind kind, int delta)
 #define CREATE(f, kind, type, args, ...)                                                           \
     static type CL_API_CALL w_##f(__VA_ARGS__, cl_int *err)                                        \
     {                                                                                              \
-        cl_int code = hit(F_##f);                                                                  \
+        cl_int code = hit_on(F_##f, OF_##f);                                                       \
         type o = code ? NULL : in->f args;                                                         \
         if (code && err)                                                                           \
             *err = code;                                                                           \
         if (o) {                                                                                   \
             count(kind, 1);                                                                        \
+            fault_device_know(o, OF_##f);                                                          \
             atomic_fetch_add(&creates, 1);                                                         \
         }                                                                                          \
         return o;                                                                                  \
     }
+/* What a creation is about. */
+#define OF_clCreateContext c[0]
+#define OF_clCreateCommandQueue b
+#define OF_clCreateBuffer a
+#define OF_clCreateProgramWithSource a
+#define OF_clCreateProgramWithBinary a
+#define OF_clCreateKernel a
 #define ENQUEUE(f, args, ...)                                                                      \
     static cl_int CL_API_CALL w_##f(__VA_ARGS__, cl_uint nw, const cl_event *w, cl_event *e)       \
     {                                                                                              \
-        cl_int code = hit(F_##f);                                                                  \
-        if (!code && !(code = in->f args) && e)                                                    \
+        cl_int code = hit_on(F_##f, (const void *)(uintptr_t)a);                                   \
+        if (!code && !(code = in->f args) && e) {                                                  \
             count(FAULT_EVENT, 1);                                                                 \
+            fault_device_command(*e, a);                                                           \
+        }                                                                                          \
         return code;                                                                               \
     }
 
@@ -147,7 +171,19 @@ CALL(clGetContextInfo, FAULT_NONE, 0, (a, b, c, d, e), cl_context a, cl_context_
 CREATE(clCreateCommandQueue, FAULT_QUEUE, cl_command_queue, (a, b, c, err), cl_context a,
        cl_device_id b, cl_command_queue_properties c)
 CALL(clRetainCommandQueue, FAULT_QUEUE, 1, (a), cl_command_queue a)
-RELEASE(clReleaseCommandQueue, FAULT_QUEUE, cl_command_queue)
+static cl_int release_queue(cl_command_queue q)
+{
+    in->clFinish(q);
+    fault_device_queue_ends(q);
+    return in->clReleaseCommandQueue(q);
+}
+static cl_int CL_API_CALL w_clReleaseCommandQueue(cl_command_queue q)
+{
+    cl_int code = hit_on(F_clReleaseCommandQueue, q), real = release_queue(q);
+    if (!real)
+        count(FAULT_QUEUE, -1);
+    return code ? code : real;
+}
 CALL(clGetCommandQueueInfo, FAULT_NONE, 0, (a, b, c, d, e), cl_command_queue a,
      cl_command_queue_info b, size_t c, void *d, size_t *e)
 CREATE(clCreateBuffer, FAULT_MEM, cl_mem, (a, b, c, d, err), cl_context a, cl_mem_flags b, size_t c,
@@ -184,17 +220,41 @@ ENQUEUE(clEnqueueFillBuffer, (a, b, c, d, f, g, nw, w, e), cl_command_queue a, c
         const void *c, size_t d, size_t f, size_t g)
 ENQUEUE(clEnqueueMarkerWithWaitList, (a, nw, w, e), cl_command_queue a)
 ENQUEUE(clEnqueueBarrierWithWaitList, (a, nw, w, e), cl_command_queue a)
-CALL(clWaitForEvents, FAULT_NONE, 0, (a, b), cl_uint a, const cl_event *b)
-CALL(clGetEventInfo, FAULT_NONE, 0, (a, b, c, d, e), cl_event a, cl_event_info b, size_t c, void *d,
-     size_t *e)
+static cl_int CL_API_CALL w_clWaitForEvents(cl_uint n, const cl_event *e)
+{
+    cl_int code = n ? hit_on(F_clWaitForEvents, e[0]) : hit(F_clWaitForEvents);
+    for (cl_uint i = 0; !code && i < n; i++)
+        fault_device_block(e[i], false);
+    return code ? code : in->clWaitForEvents(n, e);
+}
+static cl_int CL_API_CALL w_clGetEventInfo(cl_event a, cl_event_info b, size_t c, void *d,
+                                           size_t *e)
+{
+    cl_int code = hit_on(F_clGetEventInfo, a), running = CL_RUNNING;
+    if (!code && !(code = in->clGetEventInfo(a, b, c, d, e)) &&
+        b == CL_EVENT_COMMAND_EXECUTION_STATUS && d && fault_device_held(a))
+        memcpy(d, &running, sizeof running);
+    return code;
+}
 CALL(clRetainEvent, FAULT_EVENT, 1, (a), cl_event a)
 RELEASE(clReleaseEvent, FAULT_EVENT, cl_event)
-CALL(clSetEventCallback, FAULT_NONE, 0, (a, b, c, d), cl_event a, cl_int b,
-     void(CL_CALLBACK *c)(cl_event, cl_int, void *), void *d)
+static cl_int CL_API_CALL w_clSetEventCallback(cl_event a, cl_int b,
+                                               void(CL_CALLBACK *c)(cl_event, cl_int, void *),
+                                               void *d)
+{
+    cl_int code = hit_on(F_clSetEventCallback, a);
+    return code ? code : fault_device_callback(in, a, b, c, d);
+}
 CALL(clGetEventProfilingInfo, FAULT_NONE, 0, (a, b, c, d, e), cl_event a, cl_profiling_info b,
      size_t c, void *d, size_t *e)
 CALL(clFlush, FAULT_NONE, 0, (a), cl_command_queue a)
-CALL(clFinish, FAULT_NONE, 0, (a), cl_command_queue a)
+static cl_int CL_API_CALL w_clFinish(cl_command_queue a)
+{
+    cl_int code = hit_on(F_clFinish, a);
+    if (!code)
+        fault_device_block(a, true);
+    return code ? code : in->clFinish(a);
+}
 
 void fault_cl_wrap(const kl__cl_table *inner)
 {
@@ -209,6 +269,7 @@ void fault_cl_wrap(const kl__cl_table *inner)
     atomic_store(&total, 0);
     atomic_store(&creates, 0);
     fault_cl_at(NULL, 0, false, 0);
+    fault_device_forget(inner);
 }
 
 const kl__cl_table *fault_cl_table(void)
