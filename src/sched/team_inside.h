@@ -133,7 +133,8 @@ kl_status kl__member_export(kl__member *m, kl__node_id id, int bucket, kl__mem *
 /** Parameters of the team's version are on the device. */
 kl_status kl__member_sync(kl__member *m);
 kl_status kl__member_upload(kl__member *m, const kl__team_entry *e, int first, int end);
-/** The next entry's samples set out while this one's are computed, if it is there and the split stays.
+/** The next entry's samples set out while this one's are computed, if it is there and the split
+ * stays.
  */
 kl_status kl__member_prefetch(kl__member *m, const kl__team_entry *e);
 

@@ -24,6 +24,10 @@ kl_status kl__member_create(kl__member *m)
 
 void kl__member_finish(kl__member *m)
 {
+    /* a root's states may be on their way to the host; the stepper ends its other lanes */
+    kl__lane *down = kl__ctx_lane(m->ctx, KL__DOWNLOAD);
+    if (m->stepper && kl__lane_drain(down) != KL_OK)
+        kl__lane_finish(down);
     kl__event_release(&m->states_read);
     for (int b = 0; b < KL__MAX_BUCKETS; b++)
         kl__event_release(&m->own[b]);

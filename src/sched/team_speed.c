@@ -64,7 +64,8 @@ static double guess(const kl__team *t)
 }
 
 /** Whoever is so slow that it gets nothing is tried with one shard now and then: its speed may have
- * changed. The longer that step takes, the rarer, so that it costs a sixteenth of the time at most. */
+ * changed. The longer that step takes, the rarer, so that it costs a sixteenth of the time at most.
+ */
 static bool try_idle(kl__team *t, const double *seconds, int *counts)
 {
     double step = 0;
@@ -112,7 +113,8 @@ void kl__team_divide(kl__team *t)
         kl__split_by_speed(shards, seconds, t->n, counts);
     const bool first = !t->counts_known, tried = !t->opts.split && try_idle(t, seconds, counts);
     t->counts_known = true;
-    give(t, first || gone || tried || t->opts.split || kl__split_better(t->counts, counts, seconds, t->n)
+    give(t, first || gone || tried || t->opts.split ||
+                    kl__split_better(t->counts, counts, seconds, t->n)
                 ? counts
                 : (const int *)memcpy(counts, t->counts, sizeof counts));
 }
