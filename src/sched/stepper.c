@@ -187,10 +187,9 @@ void kl__stepper_destroy(kl__stepper *s)
 {
     if (!s)
         return;
-    static const kl__lane_kind lanes[] = {KL__UPLOAD, KL__COMPUTE, KL__DOWNLOAD};
-    for (int k = 0; k < 3; k++) {
-        /* the others too: host copies that go are read there, a team's states written */
-        kl__lane *lane = kl__ctx_lane(s->ctx, lanes[k]);
+    for (int k = 0; k < 2; k++) {
+        /* the upload lane too: it reads host copies that go */
+        kl__lane *lane = kl__ctx_lane(s->ctx, k ? KL__COMPUTE : KL__UPLOAD);
         if (kl__lane_drain(lane) != KL_OK)
             kl__lane_finish(lane); /* no event to wait for: this must not fail to wait */
     }
