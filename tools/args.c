@@ -73,10 +73,32 @@ static bool is_choice(const char *choices, const char *value)
     return false;
 }
 
+/* 64K, 512M, 1.5G, 1GiB or plain bytes; powers of 1024. */
+static bool parse_bytes(const char *s, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double v = strtod(s, &end);
+    const char *u = end != s && *end ? strchr(units, *end & ~0x20) : NULL;
+    for (int i = 0; u && i <= (int)(u - units); i++) {
+        v *= 1024;
+    }
+    end += u != NULL;
+    if (u && *end == 'i') {
+        end++;
+    }
+    if (*end == 'B') {
+        end++;
+    }
+    *out = v >= 1 && v < 1e18 ? (uint64_t)v : 0;
+    return end != s && !*end && *out > 0 && *s >= '0' && *s <= '9';
+}
+
 static int check_value(const option_def *o, const char *value)
 {
     char *end;
     double v;
+    uint64_t bytes;
     switch (o->kind) {
     case OPT_CHOICE:
         return is_choice(o->arg, value)
@@ -98,6 +120,11 @@ static int check_value(const option_def *o, const char *value)
                         o->hi);
         }
         return 0;
+    case OPT_BYTES:
+        return parse_bytes(value, &bytes)
+                   ? 0
+                   : fail(EXIT_USAGE, "--%s %s: that is no size such as 512M or 1.5G", o->name,
+                          value);
     case OPT_STRING:
     case OPT_LIST:
         return *value ? 0 : fail(EXIT_USAGE, "--%s: the value is empty", o->name);
@@ -156,6 +183,13 @@ double args_real(const args *a, const char *name, double otherwise)
 {
     const char *v = args_text(a, name);
     return v ? strtod(v, NULL) : otherwise;
+}
+
+uint64_t args_bytes(const args *a, const char *name)
+{
+    const char *v = args_text(a, name);
+    uint64_t bytes = 0;
+    return v && parse_bytes(v, &bytes) ? bytes : 0;
 }
 
 const char *args_nth(const args *a, const char *name, size_t i)

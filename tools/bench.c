@@ -255,7 +255,9 @@ static int run_bench(args *a)
     if (args_has(a, "trace") && (!only_one(a) || args_has(a, "compare"))) {
         return fail(EXIT_USAGE, "--trace takes one model, mode and batch size");
     }
-    return args_has(a, "compare") ? bench_compare(a) : bench_models(a);
+    return args_has(a, "compare")                  ? bench_compare(a)
+           : names_group(args_text(a, "device")) ? bench_scale(a)
+                                                  : bench_models(a);
 }
 
 static const option_def options[] = {
@@ -271,6 +273,7 @@ static const option_def options[] = {
      "append it to a graph that has none", 0, 0},
     {"compare", 'c', OPT_FLAG, NULL,
      "devices as columns: all, or those that --device 0:0,1:0 lists", 0, 0},
+    {"shards", 0, OPT_INT, "N", "of a batch that several devices share (16)", 1, 256},
     {"trace", 0, OPT_STRING, "FILE",
      "write when each command ran, for Perfetto or chrome://tracing", 0, 0},
     {"peaks", 0, OPT_FLAG, NULL, "only measure what the device can do at most", 0, 0},
@@ -305,6 +308,10 @@ const command_def cmd_bench = {
         "peaks, whichever\n"
         "is longest (bound), as a share of the time it took; more than 100% where fewer "
         "operations do.\n"
+        "With --train and --device all, A,B or 0:0/2 (the halves of a device): each device alone, "
+        "then "
+        "all together;\n"
+        "speed-up is over the fastest alone, efficiency over the sum of all alone.\n"
         "An op's passes are timed without moving inputs and outputs to and from plain storage "
         "(reorder).\n"
         "\nJSON: rows[] of model mode batch device_id device driver images_per_second "
@@ -317,7 +324,12 @@ const command_def cmd_bench = {
         "macs flops bytes\n"
         "share_of_peak bound]; with --op passes[] of pass of kernel seconds best_seconds "
         "cpu_seconds\n"
-        "best_cpu_seconds reorder_seconds launches macs bytes.\n"
+        "best_cpu_seconds reorder_seconds launches macs bytes; with several devices rows[] of "
+        "model "
+        "mode batch\n"
+        "shards devices[id name compute_units alone_images_per_second speed_up shards busy "
+        "images_per_second]\n"
+        "images_per_second speed_up efficiency.\n"
         "\nexamples:\n  kiln bench lenet --batch 1,64 --train --infer --layers\n"
         "  kiln bench vgg6 --train --batch 64 --sort time\n"
         "  kiln bench --op \"conv2d(x, filters=64, kernel=3, pad=1)\" --shape x=16,64,32,32 "

@@ -39,6 +39,9 @@ json_t *bench_layers_json(const bench_row *r);
 void bench_print_peaks(const kl_peaks *p);
 json_t *bench_peaks_json(const kl_peaks *p);
 int bench_peaks(args *a); /* kiln bench --peaks */
+/* bench_scale.c */
+/** Several devices together, and each of them alone. */
+int bench_scale(args *a);
 /* bench_compare.c, bench_op.c */
 int bench_compare(args *a);
 int bench_op(args *a);

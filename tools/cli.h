@@ -37,6 +37,7 @@ typedef enum option_kind {
     OPT_STRING,
     OPT_INT,    /* whole number in lo..hi */
     OPT_REAL,   /* number in lo..hi */
+    OPT_BYTES,  /* 1G, 512M, 64K or bytes */
     OPT_CHOICE, /* one of `arg`, "adamw|adam|sgd" */
     OPT_LIST,   /* may be given several times */
     OPT_MAYBE   /* its value may be left out */
@@ -114,6 +115,7 @@ bool args_has(const args *a, const char *name);
 const char *args_text(const args *a, const char *name);
 int64_t args_int(const args *a, const char *name, int64_t otherwise);
 double args_real(const args *a, const char *name, double otherwise);
+uint64_t args_bytes(const args *a, const char *name); /* 0: not given */
 /** The i-th value of an OPT_LIST; NULL after the last. */
 const char *args_nth(const args *a, const char *name, size_t i);
 /** The candidate that `word` may have been meant as, or NULL. */
@@ -133,5 +135,22 @@ kl_ctx *open_device(const args *a, uint32_t flags, int *code);
 kl_ctx *open_device_named(const char *device, uint32_t flags, int *code);
 /** The same with kl_ctx_opts.tuned. */
 kl_ctx *open_device_tuned(const args *a, uint32_t flags, const char *tuned, int *code);
+
+/* ---- several devices ------------------------------------------------------------------------- */
+typedef struct group {
+    kl_ctx *ctx[KL_MAX_GROUP];
+    kl_device_info info[KL_MAX_GROUP];
+    size_t n;
+} group;
+/** Opens all devices that --device names, as --exact and --no-tune ask. tuned: kl_ctx_opts.tuned.
+ * 0, or the exit code after a message; close it in any case. */
+int open_device_group(const args *a, uint32_t flags, const char *tuned, group *g);
+void close_group(group *g);
+/** What --device takes for it: "0:0", of a part "0:0/2:1". */
+const char *device_id(char out[32], const kl_device_info *d);
+/** Its name beside its device_id: cut to fit a line. */
+const char *device_label(char out[64], const kl_device_info *d);
+/** Does --device name a list, all devices or all parts of one? */
+bool names_group(const char *device);
 
 #endif

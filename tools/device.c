@@ -13,25 +13,31 @@ static void on_compile(void *user, int done, const char *name)
     progress_line("compiling kernels %d (%s), once per device", done + 1, name);
 }
 
+static kl_ctx_opts options_of(const char *device, uint32_t flags, const char *tuned)
+{
+    prepare_driver_cache();
+    return (kl_ctx_opts){
+        .device = device, .flags = flags, .tuned = tuned, .on_compile = on_compile};
+}
+
+static uint32_t flags_of(const args *a, uint32_t flags)
+{
+    return flags | (args_has(a, "no-tune") ? KL_CTX_NO_TUNE : 0u) |
+           (args_has(a, "exact") ? KL_CTX_EXACT : 0u);
+}
+
 static kl_ctx *open_it(const char *device, uint32_t flags, const char *tuned, int *code)
 {
-    const kl_ctx_opts o = {
-        .device = device, .flags = flags, .tuned = tuned, .on_compile = on_compile};
-    prepare_driver_cache();
+    const kl_ctx_opts o = options_of(device, flags, tuned);
     kl_ctx *ctx = kl_ctx_create(&o);
     progress_clear();
-    *code = 0;
-    if (!ctx) {
-        *code = fail_status(KL_OK);
-    }
+    *code = ctx ? 0 : fail_status(KL_OK);
     return ctx;
 }
 
 kl_ctx *open_device_tuned(const args *a, uint32_t flags, const char *tuned, int *code)
 {
-    const uint32_t no_tune = args_has(a, "no-tune") ? KL_CTX_NO_TUNE : 0;
-    const uint32_t exact = args_has(a, "exact") ? KL_CTX_EXACT : 0;
-    return open_it(args_text(a, "device"), flags | no_tune | exact, tuned, code);
+    return open_it(args_text(a, "device"), flags_of(a, flags), tuned, code);
 }
 
 kl_ctx *open_device(const args *a, uint32_t flags, int *code)
@@ -42,6 +48,65 @@ kl_ctx *open_device(const args *a, uint32_t flags, int *code)
 kl_ctx *open_device_named(const char *device, uint32_t flags, int *code)
 {
     return open_it(device, flags, NULL, code);
+}
+
+/* ---- groups ---------------------------------------------------------------------------------- */
+
+int open_device_group(const args *a, uint32_t flags, const char *tuned, group *g)
+{
+    const kl_ctx_opts o = options_of(args_text(a, "device"), flags_of(a, flags), tuned);
+    *g = (group){0};
+    const kl_status s = kl_ctx_create_group(&o, g->ctx, KL_MAX_GROUP, &g->n);
+    progress_clear();
+    if (s) {
+        *g = (group){0};
+        return fail_status(s);
+    }
+    for (size_t i = 0; i < g->n; i++) {
+        kl_ctx_info(g->ctx[i], &g->info[i]);
+    }
+    return 0;
+}
+
+void close_group(group *g)
+{
+    while (g->n > 0) {
+        kl_ctx_destroy(g->ctx[--g->n]);
+    }
+}
+
+const char *device_id(char out[32], const kl_device_info *d)
+{
+    int part, parts;
+    const char *tail = strstr(d->name, " (part ");
+    if (tail && sscanf(tail, " (part %d of %d)", &part, &parts) == 2) {
+        snprintf(out, 32, "%d:%d/%d:%d", d->platform, d->device, parts, part);
+    } else {
+        snprintf(out, 32, "%d:%d", d->platform, d->device);
+    }
+    return out;
+}
+
+const char *device_label(char out[64], const kl_device_info *d)
+{
+    enum { MOST = 44 };
+    const char *tail = strstr(d->name, " (part ");
+    const int all = letters(d->name, MOST), part = tail ? (int)(tail - d->name) : all;
+    int n = part < all ? part : all;
+    n = n < 63 ? n : 63;
+    while (n > 0 && d->name[n - 1] == ' ') {
+        n--;
+    }
+    memcpy(out, d->name, (size_t)n);
+    out[n] = 0;
+    return out;
+}
+
+bool names_group(const char *device)
+{
+    const char *parts = device ? strrchr(device, '/') : NULL;
+    return device && (strchr(device, ',') || !strcmp(device, "all") ||
+                      (parts && parts[1] >= '0' && parts[1] <= '9' && !strchr(parts, ':')));
 }
 
 /* ---- kiln devices

@@ -10,7 +10,7 @@ typedef struct eval {
     args *a;
     net net;
     kl_dataset *data;
-    kl_ctx *ctx;
+    group group;
     kl_trainer *trainer;
     kl_confusion *confusion;
     kl_metrics m;
@@ -37,8 +37,8 @@ static int set_up(eval *e)
     if (code == 0 && e->net.has_norm) {
         kl_dataset_set_normalise(e->data, &e->net.norm);
     }
-    e->ctx = code ? NULL : open_device(e->a, 0, &code);
-    e->trainer = code ? NULL : net_evaluator(&e->net, e->ctx, &code);
+    code = code ? code : open_device_group(e->a, 0, NULL, &e->group);
+    e->trainer = code ? NULL : net_evaluator(&e->net, &e->group, &code);
     if (code == 0 && e->net.labels && e->net.scores) {
         e->confusion = kl_confusion_create(e->net.n_scores);
         code = e->confusion ? 0 : fail_status(KL_OK);
@@ -114,7 +114,7 @@ static int run_eval(args *a)
     kl_confusion_destroy(e.confusion);
     kl_trainer_destroy(e.trainer);
     net_close(&e.net);
-    kl_ctx_destroy(e.ctx);
+    close_group(&e.group);
     kl_dataset_destroy(e.data);
     return code;
 }

@@ -99,8 +99,10 @@ static void on_log(void *user, kl_log_level level, const char *line)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     (void)user;
+    flockfile(stderr); /* devices' threads warn, too, while progress is drawn */
     progress_clear();
     fprintf(stderr, "kiln: %s: %s\n", names[level], line);
+    funlockfile(stderr);
 }
 
 static void set_verbosity(const args *a)

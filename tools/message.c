@@ -43,12 +43,13 @@ void set_message_name(const char *command)
 
 static void put(const char *fmt, va_list ap) KL_PRINTF(1, 0);
 
+/* In one piece: other processes may be writing there too. */
 static void put(const char *fmt, va_list ap)
 {
+    char line[2048];
+    vsnprintf(line, sizeof line, fmt, ap);
     progress_clear();
-    fprintf(stderr, "%s: ", message_name);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    fprintf(stderr, "%s: %s\n", message_name, line);
 }
 
 int fail(int code, const char *fmt, ...)

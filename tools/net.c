@@ -330,10 +330,10 @@ const char *net_class(const net *n, const kl_dataset *d, int k, char buffer[16])
     return buffer;
 }
 
-kl_trainer *net_evaluator(const net *n, kl_ctx *ctx, int *code)
+kl_trainer *net_evaluator(const net *n, const group *g, int *code)
 {
     kl_trainer *tr =
-        kl_trainer_create(n->model, &ctx, 1, n->loss, n->labels ? n->scores : NULL, NULL);
+        kl_trainer_create(n->model, g->ctx, g->n, n->loss, n->labels ? n->scores : NULL, NULL);
     *code = tr ? 0 : fail_status(KL_OK);
     return tr;
 }

@@ -37,6 +37,6 @@ void net_close(net *n);
  */
 const char *net_class(const net *n, const kl_dataset *d, int k, char buffer[16]);
 /** A trainer for evaluation only. NULL after a message: *code. */
-kl_trainer *net_evaluator(const net *n, kl_ctx *ctx, int *code);
+kl_trainer *net_evaluator(const net *n, const group *g, int *code);
 
 #endif

@@ -100,6 +100,7 @@ int ranks_start(const args *a)
         return fail_status(KL_OK);
     }
     finish = end;
+    setenv("NO_COLOR", "1", 1); /* what mpirun shows as a terminal may be none */
     speak_as_rank(a);
     return 0;
 }
@@ -173,6 +174,10 @@ bool ranks_progress(void *user, const kl_progress *p)
 int ranks_finish(int code)
 {
     if (finish) {
+        /* mpirun ends all once one has ended with a code: nothing may be left to say by then */
+        if (fflush(stdout) != 0 && !code) {
+            code = fail(EXIT_DATA, "the output could not be written");
+        }
         code = ranks_agree(code);
         finish(&exchange);
         finish = NULL;

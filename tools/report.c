@@ -63,19 +63,44 @@ static void put_facts(FILE *f, const report *r)
 {
     char text[160];
     number memory;
-    const kl_device_info *d = r->device;
+    const group *g = r->shares->group;
     fputs("<table class=facts>\n", f);
     put_fact(f, "model", r->model);
     put_fact(f, "training data", r->data);
     put_fact(f, "validation", r->val);
-    put_fact(f, "device", d->name);
-    snprintf(text, sizeof text, "%s, %d compute units, %s, driver %s", d->type, d->compute_units,
-             bytes_text(memory, (double)d->memory_bytes), d->driver);
-    put_fact(f, "", text);
+    for (size_t i = 0; i < g->n; i++) {
+        const kl_device_info *d = &g->info[i];
+        put_fact(f, i ? "" : g->n > 1 ? "devices" : "device", d->name);
+        snprintf(text, sizeof text, "%s, %d compute units, %s, driver %s", d->type,
+                 d->compute_units, bytes_text(memory, (double)d->memory_bytes), d->driver);
+        put_fact(f, "", text);
+    }
+    if (r->pieces) {
+        put_fact(f, "memory", r->pieces);
+    }
     put_fact(f, "time", seconds_text(memory, r->seconds));
     snprintf(text, sizeof text, "kiln %s", kl_version());
     put_fact(f, "program", text);
     fputs("</table>\n", f);
+}
+
+static void put_shares(FILE *f, const shares *s)
+{
+    char id[32];
+    fputs("<h2>Devices</h2>\n<table><tr><th>device</th><th></th><th>shards</th><th>images/s</th>"
+          "<th>busy</th><th></th></tr>\n",
+          f);
+    for (size_t i = 0; i < s->n; i++) {
+        const kl_share *x = &s->of[i];
+        fprintf(f, "<tr><th>%s</th><td>", device_id(id, &x->device));
+        put_html(f, x->device.name);
+        fprintf(f, "</td><td>%d</td><td>%.1f</td><td>%.0f%%</td><td>", x->shards,
+                x->images_per_second, 100 * x->busy);
+        put_html(f, x->lost ? "lost: " : "");
+        put_html(f, x->lost ? x->why : "");
+        fputs("</td></tr>\n", f);
+    }
+    fputs("</table>\n<p>Shards of the last step; images/s of a device's own work.</p>\n", f);
 }
 
 static void put_arguments(FILE *f, const report *r)
@@ -186,6 +211,9 @@ static void put_page(FILE *f, const report *r)
     put_html(f, r->result);
     fprintf(f, "</p>\n<p>%s</p>\n", when);
     put_facts(f, r);
+    if (r->shares->group->n > 1) {
+        put_shares(f, r->shares);
+    }
     put_curves(f, r);
     if (r->classes) {
         put_matrix(f, r->classes);

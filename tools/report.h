@@ -4,12 +4,14 @@
 
 #include "classes.h"
 #include "run.h"
+#include "shares.h"
 
 typedef struct report {
     const run *run;
     const args *args;
     const classes *classes; /* NULL: no confusion matrix */
-    const kl_device_info *device;
+    const shares *shares;
+    const char *pieces; /* how a batch was cut; NULL: not worth a word */
     const char *model, *data, *val, *result; /* phrases */
     double seconds;
 } report;

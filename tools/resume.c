@@ -27,6 +27,11 @@ int run_find(args *a, char **run_dir, char **checkpoint)
                     "--resume: the model and its loss are the checkpoint's; leave --%s out",
                     args_has(a, "model") ? "model" : "loss");
     }
+    if (args_has(a, "micro-batch")) {
+        return fail(EXIT_USAGE,
+                    "--resume: a training keeps its number of shards, on which its bits "
+                    "depend; leave --micro-batch out");
+    }
     if (stat(what, &st) != 0) {
         return fail(EXIT_DATA, "--resume %s: there is no such folder or file", what);
     }

@@ -74,7 +74,7 @@ static bool is_empty(const char *dir)
     return empty;
 }
 
-static int make_dirs(const char *dir)
+int run_make_dir(const char *dir)
 {
     char *p = must_copy(dir);
     int error = 0;
@@ -134,7 +134,7 @@ int run_create(run *r, const char *dir, const char *name)
                     "%s is not empty; choose another --out, or --resume %s to go on with it",
                     r->dir, r->dir);
     }
-    return make_dirs(r->dir);
+    return run_make_dir(r->dir);
 }
 
 void run_adopt(run *r, char *dir)
@@ -238,7 +238,7 @@ int run_continue(run *r, const char *dir, int epoch)
 {
     set_dir(r, must_copy(dir));
     read_log(r, epoch);
-    return make_dirs(r->dir);
+    return run_make_dir(r->dir);
 }
 
 /* ---- args.json ------------------------------------------------------------------------------- */
@@ -251,6 +251,18 @@ static json_t *value_json(const option_def *o, const char *v)
                                  : json_string(v);
 }
 
+/* Not of the training; --memory has become its --shards and --micro-batch. */
+static bool is_of_the_call(const char *name)
+{
+    static const char *const names[] = {"resume", "out", "trace", "memory"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!strcmp(name, names[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static json_t *options_json(const args *a)
 {
     json_t *j = json_object();
@@ -259,8 +271,8 @@ static json_t *options_json(const args *a)
         json_t *v =
             a->given[i].value || o->kind == OPT_FLAG ? value_json(o, a->given[i].value) : NULL;
         json_t *list = json_object_get(j, o->name);
-        if (!strcmp(o->name, "resume") || !strcmp(o->name, "out") || !strcmp(o->name, "trace")) {
-            json_decref(v); /* of this call, not of the training */
+        if (is_of_the_call(o->name)) {
+            json_decref(v);
         } else if (o->kind != OPT_LIST) {
             json_object_set_new(j, o->name, v);
         } else if (list) {
@@ -309,13 +321,14 @@ int run_read_args(args *a, const char *dir)
     char *path = must_print("%s/args.json", dir);
     json_t *j = json_load_file(path, 0, &error), *v;
     const char *name;
+    const bool other_devices = args_has(a, "device"); /* an old --split is not of these */
     int code = 0;
     if (!j) {
         code = fail(EXIT_DATA, "%s: %s", path, error.text);
     }
     json_object_foreach(json_object_get(j, "options"), name, v)
     {
-        if (code || args_has(a, name)) {
+        if (code || args_has(a, name) || (other_devices && !strcmp(name, "split"))) {
             continue;
         }
         for (size_t i = 0; json_is_array(v) && i < json_array_size(v) && code == 0; i++) {

@@ -23,6 +23,8 @@ typedef struct run {
 int run_create(run *r, const char *dir, const char *name);
 /** Takes an old one: reads the log's rows before `epoch` (from 0). */
 int run_continue(run *r, const char *dir, int epoch);
+/** A folder and those above it. 0, or the exit code after a message. */
+int run_make_dir(const char *dir);
 /** One that another process keeps: its name alone, which it takes. */
 void run_adopt(run *r, char *dir);
 void run_free(run *r);

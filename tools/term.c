@@ -34,15 +34,17 @@ double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static bool drawn;        /* a progress line stands on the terminal */
+static bool drawn;        /* a progress line stands on the terminal; guarded by stderr's lock */
 static double printed_at; /* where it is none: when the last line went out */
 
 void progress_clear(void)
 {
+    flockfile(stderr);
     if (drawn) {
         fputs("\r\033[K", stderr);
         drawn = false;
     }
+    funlockfile(stderr);
 }
 
 /* A line longer than the terminal is wide would wrap, and no longer be drawn over. */
@@ -69,10 +71,12 @@ void progress_line(const char *fmt, ...)
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
     fflush(stdout);
+    flockfile(stderr);
     fprintf(stderr, term ? "\r%.*s\033[K" : "%.*s\n", term ? letters(line, terminal_width()) : 400,
             line);
     fflush(stderr);
     drawn = term;
+    funlockfile(stderr);
 }
 
 /* ---- tables

@@ -1,6 +1,8 @@
 /* kiln train: from a command line to a folder with checkpoints, log and report. */
 #include "classes.h"
 #include "data.h"
+#include "pieces.h"
+#include "ranks.h"
 #include "recipe.h"
 #include "report.h"
 #include "run.h"
@@ -23,8 +25,10 @@ typedef struct job {
     kl_dataset *train, *val;
     char *val_text, *data_text, *model_text, *recipe;
     net net;
-    kl_ctx *ctx;
-    kl_device_info device;
+    group group;
+    double *split;
+    int eval_batch;    /* a micro-batch where batches are cut for the sake of memory */
+    char *pieces_text; /* what --memory and --micro-batch did; NULL: nothing */
     kl_trainer *trainer;
     kl_trainer_opts opts;
     run run;
@@ -129,6 +133,21 @@ static int open_net(job *j)
     return code;
 }
 
+/* A run that goes on does so with the kernels that it began with, for the sake of its bits: one
+ * device's are in tuned.json, several devices' in a folder. */
+static int open_devices(job *j)
+{
+    const bool one = j->run_dir && run_has(j->run_dir, "tuned.json"),
+               several = j->run_dir && run_has(j->run_dir, "tuned");
+    char *tuned = one || several ? must_print("%s/%s", j->run_dir, several ? "tuned" : "tuned.json")
+                                 : must_copy("");
+    const uint32_t flags = (args_has(j->a, "sync") ? KL_CTX_SYNC : 0) |
+                           (args_has(j->a, "trace") ? KL_CTX_PROFILE : 0);
+    const int code = open_device_group(j->a, flags, j->checkpoint ? tuned : NULL, &j->group);
+    free(tuned);
+    return code;
+}
+
 static int open_trainer(job *j)
 {
     int code = 0;
@@ -140,49 +159,102 @@ static int open_trainer(job *j)
     j->per_epoch = (n + batch - 1) / batch;
     code = recipe_make(j->a, j->per_epoch, &j->opts);
     j->recipe = code ? NULL : recipe_text(j->a, &j->opts);
-    /* A run that goes on does so with the kernels that it began with, for the sake of its bits. */
-    const bool known = j->run_dir && run_has(j->run_dir, "tuned.json");
-    char *tuned = known ? must_print("%s/tuned.json", j->run_dir) : must_copy("");
-    const uint32_t flags = (args_has(j->a, "sync") ? KL_CTX_SYNC : 0) |
-                           (args_has(j->a, "trace") ? KL_CTX_PROFILE : 0);
-    j->ctx = code ? NULL : open_device_tuned(j->a, flags, j->checkpoint ? tuned : NULL, &code);
-    free(tuned);
+    code = code ? code : open_devices(j);
+    code = code ? code : pieces_split(j->a, j->group.n, &j->split);
+    j->opts.split = j->split;
+    j->opts.exchange = ranks_exchange();
+    const char *logits = j->net.labels ? j->net.scores : NULL;
+    code = code ? code
+                : pieces_choose(j->a, j->net.model, &j->group, j->net.loss, logits, j->checkpoint,
+                                &j->opts, &j->pieces_text);
+    j->eval_batch = (int)args_int(j->a, "micro-batch", batch);
     if (code) {
         return code;
     }
-    kl_ctx_info(j->ctx, &j->device);
-    j->trainer = kl_trainer_create(j->net.model, &j->ctx, 1, j->net.loss,
-                                   j->net.labels ? j->net.scores : NULL, &j->opts);
+    j->trainer = kl_trainer_create(j->net.model, j->group.ctx, j->group.n, j->net.loss, logits,
+                                   &j->opts);
     if (!j->trainer || (j->checkpoint && kl_trainer_load(j->trainer, j->checkpoint))) {
         return fail_status(KL_OK);
     }
     return 0;
 }
 
-static int open_run(job *j)
+static int save_tuned(const job *j)
+{
+    const bool several = j->group.n > 1 || run_has(j->run.dir, "tuned");
+    char *tuned = must_print("%s/%s", j->run.dir, several ? "tuned" : "tuned.json");
+    int code = several ? run_make_dir(tuned) : 0;
+    for (size_t i = 0; code == 0 && i < j->group.n; i++) {
+        code = kl_ctx_save_tuned(j->group.ctx[i], tuned) ? fail_status(KL_OK) : 0;
+    }
+    free(tuned);
+    return code;
+}
+
+static int own_run(job *j)
 {
     const char *out = args_text(j->a, "out");
     int code = j->run_dir && (!out || !strcmp(out, j->run_dir))
                    ? run_continue(&j->run, j->run_dir, old_epoch(j->checkpoint))
                    : run_create(&j->run, out, j->net.name);
     code = code ? code : run_write_args(&j->run, j->a);
-    char *tuned = code ? NULL : must_print("%s/tuned.json", j->run.dir);
-    if (tuned && kl_ctx_save_tuned(j->ctx, tuned)) {
-        code = fail_status(KL_OK);
+    return code ? code : save_tuned(j);
+}
+
+/* The first process's; the others know its name. */
+static int open_run(job *j)
+{
+    const int code = ranks_agree(ranks_rank() ? 0 : own_run(j));
+    if (code == 0 && ranks_exchange()) {
+        char *dir = ranks_same_text(j->run.dir);
+        if (ranks_rank()) {
+            run_adopt(&j->run, dir);
+        } else {
+            free(dir);
+        }
     }
-    free(tuned);
     return code;
 }
 
 static side_tuning side_tuning_of(const job *j)
 {
     const int64_t batch = args_int(j->a, "batch", 64), shards = args_int(j->a, "shards", 1);
-    const bool off = args_has(j->a, "no-tune") || args_has(j->a, "sync") || args_has(j->a, "trace");
+    /* between the steps of several devices there is no time at which one of them is idle */
+    const bool off = args_has(j->a, "no-tune") || args_has(j->a, "sync") ||
+                     args_has(j->a, "trace") || j->group.n > 1 || ranks_exchange();
     return (side_tuning){.model = off ? NULL : j->net.model,
-                         .ctx = j->ctx,
+                         .ctx = j->group.ctx[0],
                          .loss = j->net.loss,
                          .batch = (batch + shards - 1) / shards,
                          .begin = now()};
+}
+
+static void say_devices(const job *j)
+{
+    FILE *f = j->say;
+    const char *dim = sgr(f, DIM), *plain = sgr(f, PLAIN), *split = args_text(j->a, "split");
+    char id[32];
+    for (size_t i = 0; i < j->group.n; i++) {
+        const kl_device_info *d = &j->group.info[i];
+        fprintf(f, "%s%-10s%s ", dim, i ? "" : j->group.n > 1 ? "devices" : "device", plain);
+        if (j->group.n > 1) {
+            fprintf(f, "%s  ", device_id(id, d));
+        }
+        fprintf(f, "%s (%s, %d units)\n", d->name, d->type, d->compute_units);
+    }
+    if (j->group.n > 1) {
+        fprintf(f, "%ssplit     %s %d shards of a batch, %s\n", dim, plain, j->opts.shards,
+                !j->split                  ? "by measured speed"
+                : !strcmp(split, "equal") ? "equal"
+                                           : split);
+    }
+    if (ranks_exchange()) {
+        fprintf(f, "%sprocesses %s %d, %d shards of a batch; above is the first one's\n", dim,
+                plain, ranks_exchange()->size, j->opts.shards ? j->opts.shards : 16);
+    }
+    if (j->pieces_text) {
+        fprintf(f, "%smemory    %s %s\n", dim, plain, j->pieces_text);
+    }
 }
 
 static void say_plan(const job *j)
@@ -195,8 +267,7 @@ static void say_plan(const job *j)
     const char *dim = sgr(f, DIM), *plain = sgr(f, PLAIN);
     kl_normalise n;
     kl_dataset_get_normalise(j->train, &n);
-    fprintf(f, "%sdevice    %s %s (%s, %d units)\n", dim, plain, j->device.name, j->device.type,
-            j->device.compute_units);
+    say_devices(j);
     fprintf(f, "%sdata      %s %s; normalised by mean %.3g, deviation %.3g%s\n", dim, plain,
             j->data_text, n.n ? (double)n.mean[0] : 0, n.n ? (double)n.std[0] : 1,
             n.n > 1 ? ", ..." : "");
@@ -244,28 +315,34 @@ static int train(job *j)
                             .resume = j->checkpoint != NULL,
                             .meta = meta,
                             .n_meta = 2,
-                            .progress = watch_progress,
+                            .progress = ranks_rank() ? ranks_progress : watch_progress,
                             .user = &j->watch,
-                            .workers = (int)args_int(j->a, "workers", 1)};
+                            .workers = (int)args_int(j->a, "workers", 1),
+                            .eval_batch = j->eval_batch};
     j->watch = (watch){.run = &j->run,
                        .say = j->say,
                        .json = args_has(j->a, "json-log"),
                        .begin = now(),
                        .trainer = j->trainer,
-                       .trace = args_text(j->a, "trace"),
+                       .group = &j->group,
+                       .shares = shares_create(&j->group),
+                       .trace = ranks_rank() ? NULL : args_text(j->a, "trace"),
                        .has_val = j->val != NULL,
                        .tuning = side_tuning_of(j)};
-    if (j->watch.trace && kl_ctx_trace(j->ctx) != KL_OK) {
-        return fail_status(KL_OK);
+    int code = watch_begin_trace(&j->watch);
+    if (code) {
+        return code;
     }
-    j->watch.traced = j->watch.trace ? j->ctx : NULL;
     watch_signals();
     const kl_status s = kl_fit(j->trainer, j->train, j->val, &fo);
     side_tuning_end(&j->watch.tuning);
     progress_clear();
     watch_end_trace(&j->watch);
-    int code = 0;
-    if (was_interrupted() && (s == KL_E_CANCELLED || s == KL_OK)) {
+    shares_take(j->watch.shares, j->trainer);
+    if (ranks_rank() && (s == KL_E_CANCELLED || s == KL_E_NUMERIC)) {
+        code = exit_code(s); /* the first one tells */
+    } else if ((was_interrupted() && (s == KL_E_CANCELLED || s == KL_OK)) ||
+               (ranks_exchange() && s == KL_E_CANCELLED && !j->watch.code)) {
         code = fail(EXIT_INTERRUPTED,
                     "interrupted after %lld steps; go on with: kiln train --resume %s",
                     (long long)kl_trainer_steps(j->trainer), j->run.dir);
@@ -288,18 +365,18 @@ static int train(job *j)
 static int judge(job *j, kl_confusion **c, kl_metrics *m, bool *best)
 {
     kl_status s = KL_OK;
-    *best = strcmp(j->val_word, "test") != 0 && run_has(j->run.dir, "best.kiln");
+    *best = ranks_same_flag(strcmp(j->val_word, "test") != 0 && run_has(j->run.dir, "best.kiln"));
     if (*best) {
         s = kl_trainer_load(j->trainer, j->run.best);
     }
-    if (s == KL_OK && j->net.labels && j->net.scores &&
+    if (s == KL_OK && j->net.labels && j->net.scores && !ranks_rank() &&
         !(*c = kl_confusion_create(j->net.n_scores))) {
         s = kl_last_status();
     }
     if (s == KL_OK) {
-        s = kl_evaluate(j->trainer, j->val, (int)args_int(j->a, "batch", 64), m, *c);
+        s = kl_evaluate(j->trainer, j->val, j->eval_batch, m, *c);
     }
-    return s ? fail_status(s) : 0;
+    return s ? ranks_abort(fail_status(s)) : 0;
 }
 
 static int write_report(const job *j, const classes *c, const char *result)
@@ -308,7 +385,8 @@ static int write_report(const job *j, const classes *c, const char *result)
     const report r = {.run = &j->run,
                       .args = j->a,
                       .classes = c,
-                      .device = &j->device,
+                      .shares = j->watch.shares,
+                      .pieces = j->pieces_text,
                       .model = j->model_text,
                       .data = j->data_text,
                       .val = j->val_text,
@@ -332,6 +410,34 @@ static int write_matrix(const job *j, const classes *c)
     return code;
 }
 
+/* Where there was a limit, how near the training came to it. */
+static void say_memory(const job *j)
+{
+    number held;
+    kl_ctx_stats s;
+    uint64_t most = 0;
+    for (size_t i = 0; i < j->group.n; i++) {
+        kl_ctx_stats_get(j->group.ctx[i], &s);
+        most = s.peak_bytes > most ? s.peak_bytes : most;
+    }
+    if (args_has(j->a, "memory")) {
+        fprintf(j->say, "at most %s of device memory were held\n", bytes_text(held, (double)most));
+    }
+}
+
+static void say_lost(const job *j)
+{
+    const shares *s = j->watch.shares;
+    char id[32];
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->of[i].lost) {
+            fprintf(j->say, "%s%s %s was lost%s: %s; the others did its share\n",
+                    sgr(j->say, YELLOW), device_id(id, &s->of[i].device), s->of[i].device.name,
+                    sgr(j->say, PLAIN), s->of[i].why);
+        }
+    }
+}
+
 static int finish(job *j)
 {
     kl_confusion *confusion = NULL;
@@ -339,6 +445,9 @@ static int finish(job *j)
     bool best = false;
     char *result = NULL;
     int code = j->val ? judge(j, &confusion, &m, &best) : 0;
+    if (code || ranks_rank()) {
+        return code;
+    }
     const classes c = {&j->net, j->train, confusion, j->net.n_scores};
     if (code == 0 && confusion) {
         code = write_matrix(j, &c);
@@ -356,8 +465,10 @@ static int finish(job *j)
         code = write_report(j, confusion ? &c : NULL, result);
     }
     if (code == 0 && verbosity >= 0) {
-        fprintf(j->say, "%s%s%s\nthe run is in %s (report.html)\n", sgr(j->say, BOLD), result,
-                sgr(j->say, PLAIN), j->run.dir);
+        fprintf(j->say, "%s%s%s\n", sgr(j->say, BOLD), result, sgr(j->say, PLAIN));
+        say_lost(j);
+        say_memory(j);
+        fprintf(j->say, "the run is in %s (report.html)\n", j->run.dir);
     }
     kl_confusion_destroy(confusion);
     free(result);
@@ -368,7 +479,10 @@ static void close_job(job *j)
 {
     kl_trainer_destroy(j->trainer);
     net_close(&j->net);
-    kl_ctx_destroy(j->ctx);
+    close_group(&j->group);
+    free(j->watch.shares);
+    free(j->split);
+    free(j->pieces_text);
     kl_dataset_destroy(j->val);
     kl_dataset_destroy(j->train);
     run_free(&j->run);
@@ -380,12 +494,13 @@ static void close_job(job *j)
     free(j->recipe);
 }
 
-int run_train(args *a)
+static int whole(args *a)
 {
     job j = {.a = a, .say = args_has(a, "json-log") ? stderr : stdout};
     signal(SIGPIPE, SIG_IGN); /* whoever reads the progress may go; the training stays */
     int code = args_has(a, "resume") ? run_find(a, &j.run_dir, &j.checkpoint) : 0;
     code = code ? code : recipe_defaults(a);
+    code = code ? code : pieces_check(a);
     if (code == 0 && !args_has(a, "data")) {
         code = fail(EXIT_USAGE, "--data is missing: fashion-mnist, or see `kiln help train`");
     }
@@ -393,18 +508,24 @@ int run_train(args *a)
         code = fail(EXIT_USAGE, "--model is missing: lenet, a graph's text file, or a checkpoint");
     }
     code = code ? code : open_data(&j);
-    code = code ? code : open_net(&j);
-    code = code ? code : open_trainer(&j);
+    code = ranks_agree(code ? code : open_net(&j));
+    code = ranks_agree(code ? code : open_trainer(&j));
     code = code ? code : open_run(&j);
     if (code == 0) {
         say_plan(&j);
-        code = train(&j);
+        code = ranks_agree(train(&j));
         if (code == 0) {
             code = finish(&j);
-        } else if (code == EXIT_INTERRUPTED) {
+        } else if (code == EXIT_INTERRUPTED && !ranks_rank()) {
             write_report(&j, NULL, "interrupted");
         }
     }
     close_job(&j);
     return code;
+}
+
+int run_train(args *a)
+{
+    const int code = ranks_start(a);
+    return code ? code : ranks_finish(whole(a));
 }

@@ -34,7 +34,21 @@ static const option_def options[] = {
     {"augment", 0, OPT_STRING, "LIST", "flip,flip-vertical,shift=PIXELS,crop=PIXELS", 0, 0},
     {"freeze", 0, OPT_LIST, "PATTERN", "leave parameters alone whose names match, as \"conv1.*\"",
      0, 0},
-    {"shards", 0, OPT_INT, "N", "pieces of a batch, summed in a fixed order: less memory", 1, 256},
+    {"split", 0, OPT_STRING, "HOW",
+     "of a batch over several devices: auto (by measured speed, the\n"
+     "default), equal, or weights as 3:1",
+     0, 0},
+    {"memory", 0, OPT_BYTES, "SIZE",
+     "of each device, as 1G or 512M: cut a batch into micro-batches that fit", 0, 0},
+    {"micro-batch", 0, OPT_INT, "N", "cut a batch into pieces of at most N samples", 1, 1e6},
+    {"shards", 0, OPT_INT, "N",
+     "pieces of a batch, summed in a fixed order: the result depends on their\n"
+     "number, not on the devices (1; several devices: 16)",
+     1, 256},
+    {"mpi", 0, OPT_CHOICE, "auto|on|off",
+     "one of several processes that train together: where mpirun started\n"
+     "this one (auto), always, never",
+     0, 0},
     {"compat", 0, OPT_CHOICE, "torch|keras",
      "whose formulas and defaults optimizers follow (torch)", 0, 0},
     {"seed", 's', OPT_INT, "N", "of parameters, order, dropout, augmentation (0)", 0, 9e15},
@@ -75,11 +89,24 @@ const command_def cmd_train = {
         "report.html, and\n"
         "tuned.json: the kernels measured before (`kiln help tune`) that it uses; --resume goes on "
         "with them.\n"
+        "Several devices: --device 0:0,1:0, all, gpu, or 0:0/2 for the two halves of one. A batch "
+        "is "
+        "cut into\n"
+        "shards, which the devices share; a device that fails is left out, and nothing is lost. A "
+        "resumed run\n"
+        "keeps its shards; its devices may be others.\n"
+        "Several machines, or processes: mpirun -n 4 kiln train ...; what they compute depends on "
+        "the "
+        "shards,\n"
+        "not on how many they are. The first one writes the run's folder, which all must see to go "
+        "on "
+        "with it.\n"
         "Ctrl-C saves and ends (exit code 130); a second one ends at once.\n"
         "\nexamples:\n"
         "  kiln train --data fashion-mnist --model lenet --epochs 5\n"
         "  kiln train --data folder:photos,size=64x64 --val 0.2 --model net.txt --augment "
         "flip,crop=4\n"
+        "  kiln train --data cifar10:data --model vgg6 --device all --batch 512 --memory 1G\n"
         "  kiln train --resume runs/lenet-20250102-030405\n",
     .options = options,
     .run = run_train};

@@ -1,6 +1,7 @@
 /* A training seen from outside: progress, log, Ctrl-C. */
 #include "watch.h"
 #include "json.h"
+#include "ranks.h"
 #include "term.h"
 
 #include <math.h>
@@ -21,6 +22,9 @@ static void on_signal(int sig)
         _exit(EXIT_INTERRUPTED);
     }
     stop = sig;
+    if (ranks_rank()) {
+        return; /* the first one says it */
+    }
     const ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
     (void)n;
 }
@@ -71,20 +75,24 @@ static const char *value_text(number out, double v, const char *fmt)
     return out;
 }
 
-static void show_step(const kl_progress *p)
+static void show_step(watch *w, const kl_progress *p)
 {
     enum { WIDE = 20 };
-    char bar[WIDE + 1];
+    char bar[WIDE + 1], split[96] = "";
     number loss, accuracy, eta, rate;
     const int full = p->steps > 0 ? (int)(WIDE * p->step / p->steps) : 0;
     for (int i = 0; i < WIDE; i++) {
         bar[i] = i < full ? '=' : i == full ? '>' : ' ';
     }
     bar[WIDE] = 0;
-    progress_line("epoch %d/%d  %lld/%lld [%s]  loss %s  accuracy %s  %s images/s  ETA %s",
+    if (w->group->n > 1) {
+        shares_take(w->shares, w->trainer);
+        shares_brief(split, w->shares);
+    }
+    progress_line("epoch %d/%d  %lld/%lld [%s]  loss %s  accuracy %s  %s images/s%s  ETA %s",
                   p->epoch + 1, p->epochs, (long long)p->step, (long long)p->steps, bar,
                   value_text(loss, p->loss, "f"), value_text(accuracy, p->accuracy, "%"),
-                  rate_text(rate, p->images_per_second), seconds_text(eta, p->eta_seconds));
+                  rate_text(rate, p->images_per_second), split, seconds_text(eta, p->eta_seconds));
 }
 
 static void show_epoch(const watch *w, const kl_progress *p, double seconds)
@@ -102,10 +110,13 @@ static void show_epoch(const watch *w, const kl_progress *p, double seconds)
         fprintf(w->say, "  %s images/s  %s%s\n", rate_text(rate, p->images_per_second),
                 seconds_text(time, seconds), p->best ? "  best" : "");
         fflush(w->say);
+        if (w->group->n > 1) {
+            shares_print(w->say, w->shares);
+        }
     }
 }
 
-static void json_epoch(const log_row *r, bool best)
+static void json_epoch(const watch *w, const log_row *r, bool best)
 {
     json_t *j = json_object();
     json_object_set_new(j, "epoch", json_integer(r->epoch));
@@ -118,6 +129,7 @@ static void json_epoch(const log_row *r, bool best)
     json_object_set_new(j, "images_per_second", json_number_or_null(r->images_per_second));
     json_object_set_new(j, "seconds", json_number_or_null(r->seconds));
     json_object_set_new(j, "best", json_boolean(best));
+    json_object_set_new(j, "devices", shares_json(w->shares));
     json_dumpf(j, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
     putchar('\n');
     fflush(stdout);
@@ -137,19 +149,31 @@ static void end_epoch(watch *w, const kl_progress *p)
         w->best_loss = w->has_val ? p->val_loss : p->loss;
         w->best_accuracy = w->has_val ? p->val_accuracy : p->accuracy;
     }
+    shares_take(w->shares, w->trainer);
     show_epoch(w, p, seconds);
     if (w->json) {
-        json_epoch(&row, p->best);
+        json_epoch(w, &row, p->best);
     }
     w->code = run_add_row(w->run, &row);
 }
 
+int watch_begin_trace(watch *w)
+{
+    for (size_t i = 0; w->trace && i < w->group->n; i++) {
+        if (kl_ctx_trace(w->group->ctx[i])) {
+            return fail_status(KL_OK);
+        }
+    }
+    w->traced = w->trace != NULL;
+    return 0;
+}
+
 void watch_end_trace(watch *w)
 {
-    if (w->traced && kl_ctx_trace_write(&w->traced, 1, w->trace) != KL_OK) {
+    if (w->traced && kl_ctx_trace_write(w->group->ctx, w->group->n, w->trace)) {
         w->code = fail_status(KL_OK);
     }
-    w->traced = NULL;
+    w->traced = false;
 }
 
 bool watch_progress(void *user, const kl_progress *p)
@@ -158,7 +182,7 @@ bool watch_progress(void *user, const kl_progress *p)
     if (p->epoch_done) {
         end_epoch(w, p);
     } else {
-        show_step(p);
+        show_step(w, p);
         side_tuning_step(&w->tuning);
         if (++w->n_traced == TRACE_STEPS) {
             watch_end_trace(w);

@@ -4,6 +4,7 @@
 
 #include "choice.h"
 #include "run.h"
+#include "shares.h"
 
 typedef struct watch {
     run *run;
@@ -15,13 +16,17 @@ typedef struct watch {
     double best_loss, best_accuracy;
     bool has_val;
     side_tuning tuning;
-    kl_ctx *traced;    /* a trace is under way; NULL: none, or written */
+    const group *group;
+    shares *shares;
+    bool traced;       /* a trace is under way */
     const char *trace; /* where it goes after TRACE_STEPS steps */
     int n_traced;
     int code; /* a file that could not be written stops the training */
 } watch;
 
 enum { TRACE_STEPS = 10 };
+/** Begins --trace, if it is asked for. 0, or the exit code after a message. */
+int watch_begin_trace(watch *w);
 /** Writes the trace that is under way, if one is. */
 void watch_end_trace(watch *w);
 /** kl_fit's callback. */

@@ -36,7 +36,8 @@ enum {
     /* sums of products in their plain order of factors only: no Winograd convolution, whose
      * rounding errors are a few times larger (f32 either way; slower) */
     KL_CTX_EXACT = 16,
-    /* kernels by rule alone: what was measured on this device is not looked at, nothing measured */
+    /* kernels by rule alone, steps on one compute queue: what was measured on this device is not
+     * looked at, nothing measured */
     KL_CTX_NO_TUNE = 32
 };
 
@@ -78,8 +79,9 @@ KL_API kl_ctx *kl_ctx_create(const kl_ctx_opts *opts);
  * is an error. All or nothing. */
 KL_API kl_status kl_ctx_create_group(const kl_ctx_opts *opts, kl_ctx **out, size_t cap, size_t *n);
 enum { KL_MAX_GROUP = 64 };
-/** Writes the choices that this context was made with to a file for kl_ctx_opts.tuned: a run that
- * is to go on later with the same bits keeps them beside its checkpoints. */
+/** Writes the choices that this context was made with to a file for kl_ctx_opts.tuned, or into a
+ * folder that is there and may hold those of other devices: a run that is to go on later with the
+ * same bits keeps them beside its checkpoints. */
 KL_API kl_status kl_ctx_save_tuned(const kl_ctx *ctx, const char *path);
 /** Waits for queued work, then frees. Models, tensors and trainers of this context must be gone.
  * NULL is fine, here and in every destroy. */

@@ -146,10 +146,12 @@ typedef struct kl_micro {
     int64_t micro_batch; /* samples of the largest shard */
     uint64_t bytes;      /* device memory of the training, as planned: the largest of the contexts */
 } kl_micro;
-/** How many shards make a training step of `batch` samples fit into `memory` bytes of each context (0:
- * what the device has). Plans without compiling. opts: as for kl_trainer_create; shards != 0 there is
- * kept and only looked at. KL_E_MEMORY: not even single samples fit; the sentence says what takes how
- * much. */
+/** How many shards make a training step of `batch` samples fit into `memory` bytes of each context
+ * (0: what the device has), with room to evaluate micro_batch samples at a time. Plans without
+ * compiling. opts: as for kl_trainer_create; shards != 0 there is kept and only looked at; with an
+ * exchange all processes call, and get the same number. A context of a group may come to do
+ * everything, so each must have room for that. KL_E_MEMORY: not even single samples fit; the
+ * sentence says what takes how much. */
 KL_API kl_status kl_trainer_fit_memory(kl_model *m, kl_ctx *const *ctx, size_t n_ctx,
                                        const char *loss, const char *logits,
                                        const kl_trainer_opts *opts, int64_t batch, uint64_t memory,
@@ -212,7 +214,8 @@ typedef struct kl_fit_opts {
     bool (*progress)(void *user, const kl_progress *p);
     void *user;
     int workers;             /* loader threads; default 1 */
-    uint32_t reserved[8];
+    int eval_batch;          /* samples of an evaluation's pass; 0: batch */
+    uint32_t reserved[7];
 } kl_fit_opts;
 /** Trains on `train`, evaluates on `val` (may be NULL) after each epoch. The graph's data input and
  * label input are found by dtype and shape (or named "image"/"x" and "label"/"y"). Bit-exact

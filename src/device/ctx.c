@@ -157,6 +157,11 @@ kl_ctx *kl__ctx_open(const kl__cl_table *cl, const kl__found *f, const kl_ctx_op
     }
     const kl_device_info *d = &f->caps.info;
     kl__log(KL_LOG_INFO, "device %d:%d %s (%s)", d->platform, d->device, d->name, d->platform_name);
+    if (ctx->caps.short_loops)
+        kl__log(KL_LOG_WARN,
+                "%s: its driver ends the loops of a work-item after 65,535 iterations in all, and "
+                "what a large layer computes is wrong then: good for tests of small shapes",
+                d->name);
     return ctx;
 }
 

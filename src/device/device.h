@@ -31,6 +31,7 @@ typedef struct kl__caps {
     /* the driver keeps compiled kernels itself: never ask it for binaries */
     bool caches_kernels;
     bool groups_useless;     /* of a kernel, as the driver says them: the device's limit counts */
+    bool short_loops;        /* the driver ends long loops early, without a word */
     bool times_useless;      /* profiling gives nonsense: use the host's clock */
     bool gemm_library_slow;  /* CLBlast loses against our own kernels here */
     bool last_resort;        /* a rasteriser, an interpreter: never one of `all` */

@@ -36,8 +36,9 @@ static void explain_empty(kl__doctor *d, cl_uint p, const char *name)
     kl__free(cache);
 }
 
-static void tell_device(kl__doctor *d, const kl_device_info *i)
+static void tell_device(kl__doctor *d, const kl__caps *c)
 {
+    const kl_device_info *i = &c->info;
     kl__record r;
     memset(&r, 0, sizeof r);
     r.kind = KL__RECORD_DEVICE;
@@ -50,6 +51,11 @@ static void tell_device(kl__doctor *d, const kl_device_info *i)
         kl__find(d, KL_FINDING_NOTE, "update its driver, or use another device",
                  "device %d:%d %.60s is not usable: %s", i->platform, i->device, i->name,
                  i->why_not);
+    if (i->usable && c->short_loops)
+        kl__find(d, KL_FINDING_NOTE, "use it for tests of small shapes only",
+                 "device %d:%d ends a work-item's loops after 65,535 iterations in all: what large "
+                 "layers compute is wrong",
+                 i->platform, i->device);
 }
 
 static void tell_platform(kl__doctor *d, const kl__cl_table *cl, cl_platform_id id, cl_uint p)
@@ -97,7 +103,7 @@ void kl__doctor_list(kl__doctor *d)
     if (kl__found_all(cl, &found, &count) != KL_OK)
         kl__find(d, KL_FINDING_BAD, NULL, "%s", kl_last_error());
     for (size_t i = 0; i < count; i++)
-        tell_device(d, &found[i].caps.info);
+        tell_device(d, &found[i].caps);
     kl__free(found);
 }
 

@@ -15,6 +15,7 @@ enum quirk {
      * groups of 256 on a unit of 64 K registers */
     WIDE = 32,
     NARROW = 64, /* so few that 16 sums are as many as can be kept */
+    SHORT_LOOPS = 128, /* ends the loops of a work-item after 65,535 iterations of all together */
 };
 
 static const struct {
@@ -31,7 +32,7 @@ static const struct {
     {"Intel(R) OpenCL Graphics", NULL, CACHES},
     {"Intel(R) OpenCL HD Graphics", NULL, CACHES},
     {"rusticl", NULL, CACHES | BAD_GROUPS},
-    {"rusticl", "llvmpipe", BAD_TIMES | SOFTWARE}, /* 0 to 2 ns for anything */
+    {"rusticl", "llvmpipe", BAD_TIMES | SOFTWARE | SHORT_LOOPS}, /* 0 to 2 ns for anything */
     {"Clover", NULL, LAST},                        /* OpenCL 1.1, unmaintained since 2020 */
     {"Oclgrind", NULL,
      CACHES | BAD_TIMES |
@@ -77,6 +78,7 @@ void kl__quirks_apply(kl__caps *c)
     c->caches_kernels = (q & CACHES) != 0;
     c->groups_useless = (q & BAD_GROUPS) != 0;
     c->times_useless = (q & BAD_TIMES) != 0;
+    c->short_loops = (q & SHORT_LOOPS) != 0;
     c->last_resort = (q & (SOFTWARE | LAST)) != 0;
     c->gemm_library_slow = c->cpu; /* CLBlast's kernels want barriers: 3 to 20 % of a CPU's peak */
     if (!c->cpu && q & (WIDE | NARROW))

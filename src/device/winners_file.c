@@ -134,12 +134,20 @@ static void load(const char *path, const char *id, kl__winners *w)
     kl__free(text);
 }
 
+/** Of a folder, the file of this device in it; fresh memory. NULL: no memory. */
+static char *file_at(const char *path, const char *id)
+{
+    return kl__path_is_dir(path)
+               ? kl__asprintf("%s/%016" PRIx64 ".json", path, kl__hash64(id, strlen(id), 0))
+               : kl__strdup(path);
+}
+
 void kl__winners_load(const kl_ctx *ctx, const char *path, kl__winners *w)
 {
-    char *id = identity(ctx), *own = id && !path ? path_of(ctx, id) : NULL;
-    if (id && (path || own))
-        load(path ? path : own, id, w);
-    kl__free(own);
+    char *id = identity(ctx), *file = id ? path ? file_at(path, id) : path_of(ctx, id) : NULL;
+    if (file)
+        load(file, id, w);
+    kl__free(file);
     kl__free(id);
 }
 
@@ -205,8 +213,9 @@ bool kl__winners_store(const kl_ctx *ctx, const kl__winners *more)
 kl_status kl__winners_write(const kl_ctx *ctx, const kl__winners *w, const char *path)
 {
     static const kl__winners none;
-    char *id = identity(ctx);
-    kl_status st = id ? write_table(path, id, w ? w : &none) : KL_E_MEMORY;
+    char *id = identity(ctx), *file = id ? file_at(path, id) : NULL;
+    kl_status st = file ? write_table(file, id, w ? w : &none) : KL_E_MEMORY;
+    kl__free(file);
     kl__free(id);
     return st;
 }

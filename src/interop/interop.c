@@ -3,6 +3,7 @@
 
 #include "device/opencl.h"
 #include "sched/model.h"
+#include "sched/queue.h"
 #include "train/trainer.h"
 
 kl_ctx *kl_ctx_from_cl(cl_context context, cl_device_id device, cl_command_queue queue,
@@ -95,7 +96,7 @@ kl_status kl_model_enqueue(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_
 
 cl_event kl_ticket_cl_event(const kl_ticket *t)
 {
-    return t ? kl__event_cl(kl__ticket_event(t)) : NULL;
+    return t ? kl__event_cl(kl__ticket_event((kl_ticket *)(uintptr_t)t)) : NULL;
 }
 
 kl_status kl_trainer_enqueue(kl_trainer *tr, const kl_bind *binds, size_t n_binds, cl_uint n_wait,
@@ -105,8 +106,9 @@ kl_status kl_trainer_enqueue(kl_trainer *tr, const kl_bind *binds, size_t n_bind
     if (!tr)
         return kl__fail(KL_E_ARG, "kl_trainer_enqueue: trainer is NULL");
     if (!tr->stepper)
-        return kl__fail(KL_E_UNSUPPORTED, "kl_trainer_enqueue: events are one context's, and this "
-                                          "trainer works over several; kl_trainer_step spreads a batch");
+        return kl__fail(KL_E_UNSUPPORTED,
+                        "kl_trainer_enqueue: events are one context's, and this "
+                        "trainer works over several; kl_trainer_step spreads a batch");
     kl_status st = wait_for(tr->ctx[0], n_wait, wait);
     if (st == KL_OK)
         st = kl__trainer_queue(tr, binds, n_binds);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_OUTPUTS = 64, MAX_SLOTS = 64 };
@@ -77,13 +78,15 @@ static kl__infer_plan *find_plan(kl__replica *r, int64_t batch, uint64_t outputs
     return p ? p : make_plan(r, batch, outputs);
 }
 
-static kl_status bind_input(kl__infer_plan *p, int slot, const kl_bind *b, kl__lane *lane)
+/** stays: the host memory lives until the pass is done, so nothing waits for the write. */
+static kl_status bind_input(kl__infer_plan *p, int slot, const kl_bind *b, bool stays,
+                            kl__lane *lane)
 {
     const kl_node *x = kl__slot_input(p->plan->graph, slot);
     size_t bytes;
     if (!kl__desc_bytes(&x->desc, &bytes))
         return kl__fail(KL_E_SHAPE, "input \"%s\" is too large", x->name);
-    kl__span span = {0};
+    kl__span span = {0}, was;
     if (b->tensor) {
         span = b->tensor->span;
     } else {
@@ -91,14 +94,21 @@ static kl_status bind_input(kl__infer_plan *p, int slot, const kl_bind *b, kl__l
             return kl__fail_in(kl__last_status(), "input \"%s\"", x->name);
         span.mem = p->staging[slot];
         /* on the compute lane: the pass before may still read the staging buffer */
-        kl_status st = bytes ? kl__lane_write(lane, span, b->host, bytes, NULL) : KL_OK;
+        kl__event e = {NULL};
+        kl_status st =
+            bytes ? kl__lane_write(lane, span, b->host, bytes, stays ? &e : NULL) : KL_OK;
+        kl__event_release(&e);
         if (st != KL_OK)
             return st;
     }
     p->bound[slot] = span;
+    if (kl__seq_bound(p->plan->seq, slot, &was) && was.mem == span.mem &&
+        was.offset == span.offset)
+        return KL_OK;
     return kl__plan_bind(p->plan, slot, span);
 }
 
+/** *last: the end of it where it is the lane's last command and has an event. */
 static kl_status take_output(kl__infer_plan *p, const kl_bind *b, kl__lane *lane, kl__event *last)
 {
     const kl_node *y = kl_graph_output(p->plan->graph, b->name);
@@ -110,9 +120,9 @@ static kl_status take_output(kl__infer_plan *p, const kl_bind *b, kl__lane *lane
         from = p->bound[y->place.slot];
         from.offset += y->place.span.offset;
     }
+    kl__event_release(last);
     if (b->tensor)
         return kl__lane_copy(lane, b->tensor->span, from, bytes);
-    kl__event_release(last);
     return kl__lane_read(lane, from, b->host, bytes, last);
 }
 
@@ -128,7 +138,7 @@ static kl_status output_set(const kl_model *m, const kl_bind *binds, size_t n, u
     return *set ? KL_OK : kl__fail(KL_E_ARG, "no output is bound: there is nothing to compute");
 }
 
-static kl_status pass_locked(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n,
+static kl_status pass_locked(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n, bool stays,
                              kl__event *done)
 {
     uint64_t set;
@@ -143,7 +153,7 @@ static kl_status pass_locked(kl_model *m, kl_ctx *ctx, const kl_bind *binds, siz
     for (int i = 0; st == KL_OK && i < p->n_slots; i++) {
         const kl_node *x = kl__slot_input(p->plan->graph, i);
         const kl_bind *b = kl__bind_find(binds, n, x->name);
-        st = b ? bind_input(p, i, b, lane)
+        st = b ? bind_input(p, i, b, stays, lane)
                : kl__fail(KL_E_ARG, "input \"%s\" is not bound and the outputs that are need it",
                           x->name);
     }
@@ -154,8 +164,13 @@ static kl_status pass_locked(kl_model *m, kl_ctx *ctx, const kl_bind *binds, siz
     for (size_t i = 0; st == KL_OK && i < n; i++)
         if (kl_graph_output(p->plan->graph, binds[i].name))
             st = take_output(p, &binds[i], lane, &last);
-    if (st == KL_OK && done)
+    if (st == KL_OK && done &&
+        last.h) { /* a lane is in order: its last command's end is the pass's */
+        *done = last;
+        last.h = NULL;
+    } else if (st == KL_OK && done) {
         st = kl__lane_mark(lane, done);
+    }
     kl__event_release(&last);
     return st;
 }
@@ -165,23 +180,45 @@ kl_status kl__model_pass(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t 
     if (!m || !ctx || (n && !binds))
         return kl__fail(KL_E_ARG, "a pass needs a model, a context and binds");
     kl__model_enter(m);
-    kl_status st = pass_locked(m, ctx, binds, n, done);
+    kl_status st = pass_locked(m, ctx, binds, n, false, done);
     kl__unlock(&m->lock);
+    return st;
+}
+
+static bool any_host(const kl_bind *binds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (binds[i].host)
+            return true;
+    return false;
+}
+
+kl_status kl__model_start(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n,
+                          kl__event *done)
+{
+    if (!m || !ctx || (n && !binds))
+        return kl__fail(KL_E_ARG, "a pass needs a model, a context and binds");
+    kl__model_enter(m);
+    kl_status st = pass_locked(m, ctx, binds, n, true, done);
+    kl__unlock(&m->lock);
+    /* what was queued before it failed still uses the caller's memory */
+    if (st != KL_OK && any_host(binds, n)) {
+        char why[512];
+        snprintf(why, sizeof why, "%s", kl_last_error());
+        kl__lane_drain(kl__ctx_lane(ctx, KL__COMPUTE));
+        kl__fail(st, "%s", why);
+    }
     return st;
 }
 
 kl_status kl_model_run(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n_binds)
 {
     kl__event done = {NULL};
-    bool host = false;
-    for (size_t i = 0; binds && i < n_binds; i++)
-        host |= binds[i].host != NULL;
-    kl_status st = kl__model_pass(m, ctx, binds, n_binds, host ? &done : NULL);
-    if (st == KL_OK && host)
+    if (!m || !ctx || !binds || !any_host(binds, n_binds))
+        return kl__model_pass(m, ctx, binds, n_binds, NULL);
+    kl_status st = kl__model_start(m, ctx, binds, n_binds, &done);
+    if (st == KL_OK)
         st = kl__event_wait(ctx, done);
-    else if (host && ctx &&
-             m) /* reads into the caller's memory may be queued: they end before this returns */
-        kl__lane_drain(kl__ctx_lane(ctx, KL__COMPUTE));
     kl__event_release(&done);
     return st;
 }

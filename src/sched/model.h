@@ -73,8 +73,10 @@ const kl_bind *kl__bind_find(const kl_bind *binds, size_t n, const char *name);
 /** Enqueues an inference pass on the compute lane: computes the bound outputs. Reads into host
  * memory are queued; *done is the end of all. Host inputs are copied before it returns. */
 kl_status kl__model_pass(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n, kl__event *done);
+/** The same for host memory that lives until *done: it waits for nothing. After an error none of it
+ * is in use any more. */
+kl_status kl__model_start(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n,
+                          kl__event *done);
 void kl__infer_plans_destroy(kl__infer_plan *p);
-/** The end of a ticket's pass, borrowed; none where it could not be queued. */
-kl__event kl__ticket_event(const kl_ticket *t);
 
 #endif

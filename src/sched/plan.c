@@ -7,13 +7,24 @@
 
 #include <string.h>
 
-static kl_status place_constants(kl__plan *p, size_t align)
+static size_t alignment(const kl__caps *caps)
 {
-    kl_graph *g = p->graph;
+    return caps->align_bytes > 256 ? caps->align_bytes : 256;
+}
+
+static size_t constant_bytes(const kl_graph *g, size_t align)
+{
     size_t total = 0;
     for (size_t i = 0; i < g->n_nodes; i++)
         if (kl__is_constant(g->nodes[i]))
             total += (kl__leaf_of(g->nodes[i])->bytes + align - 1) / align * align;
+    return total;
+}
+
+static kl_status place_constants(kl__plan *p, size_t align)
+{
+    kl_graph *g = p->graph;
+    size_t total = constant_bytes(g, align);
     if (!total)
         return KL_OK;
     if (!(p->constants = kl__mem_create(p->ctx, total)))
@@ -78,7 +89,16 @@ static void into_chunk(const kl__plan *p, kl__place *place)
     place->span.offset -= chunk * p->memory.chunk_bytes;
 }
 
-static kl_status make_arena(kl__plan *p)
+/** Chunk i of another plan's arena. NULL: not large enough. */
+static kl__mem *shared_chunk(const kl__plan *over, const kl__memory_plan *m, size_t i, size_t bytes)
+{
+    return over && !over->debug && over->memory.chunk_bytes == m->chunk_bytes &&
+                   i < over->n_arena && kl__mem_bytes(over->arena[i]) >= bytes
+               ? kl__mem_retain(over->arena[i])
+               : NULL;
+}
+
+static kl_status make_arena(kl__plan *p, const kl__plan *over)
 {
     kl__memory_plan *m = &p->memory;
     size_t bytes = m->arena_bytes ? m->arena_bytes : 1;
@@ -89,8 +109,10 @@ static kl_status make_arena(kl__plan *p)
         return KL_E_MEMORY;
     }
     for (size_t i = 0; i < p->n_arena; i++) {
-        size_t left = bytes - i * m->chunk_bytes;
-        if (!(p->arena[i] = kl__mem_create(p->ctx, left < m->chunk_bytes ? left : m->chunk_bytes)))
+        size_t left = bytes - i * m->chunk_bytes,
+               size = left < m->chunk_bytes ? left : m->chunk_bytes;
+        if (!(p->arena[i] = shared_chunk(over, m, i, size)) &&
+            !(p->arena[i] = kl__mem_create(p->ctx, size)))
             return kl__fail_in(kl__last_status(), "values of a pass, %zu bytes in all", bytes);
     }
     for (size_t i = 0; i < p->graph->n_nodes; i++)
@@ -160,6 +182,26 @@ kl_status kl__plan_passes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     return st;
 }
 
+kl_status kl__plan_bytes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts, uint64_t *out)
+{
+    const kl__caps *caps = kl__ctx_caps(ctx);
+    bool debug = (kl__ctx_flags(ctx) & (KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS)) != 0;
+    kl__memory_plan memory = {0};
+    size_t n_prepared = 0, align = alignment(caps);
+    kl_status st = kl__plan_passes(ctx, graph, opts, &n_prepared);
+    if (st == KL_OK) {
+        place_outputs(graph);
+        *out = constant_bytes(graph, align);
+        /* constants have a place of their own by then */
+        for (size_t i = 0; i < graph->n_nodes; i++)
+            if (kl__is_constant(graph->nodes[i]))
+                graph->nodes[i]->place = (kl__place){KL__AT_SLOT, {NULL, 0}, 0};
+        st = kl__graph_memory(graph, caps, align, debug || opts->separate, &memory);
+    }
+    *out = st == KL_OK ? *out + memory.arena_bytes : 0;
+    return st;
+}
+
 kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts)
 {
     static const kl__plan_opts none;
@@ -174,7 +216,7 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     kl__caps exact = *kl__ctx_caps(ctx);
     const kl__caps *caps = opts->exact ? &exact : kl__ctx_caps(ctx);
     exact.exact = true;
-    size_t align = caps->align_bytes > 256 ? caps->align_bytes : 256;
+    size_t align = alignment(caps);
     p->ctx = ctx;
     p->graph = graph;
     p->debug = (kl__ctx_flags(ctx) & (KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS)) != 0;
@@ -197,7 +239,7 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
                  ? kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory)
                  : kl__graph_memory_lanes(graph, caps, align, &p->memory);
     if (st == KL_OK)
-        st = p->debug ? kl__debug_arena(p) : make_arena(p);
+        st = p->debug ? kl__debug_arena(p) : make_arena(p, opts->over);
     if (st == KL_OK)
         st = emit(p);
     if (st != KL_OK) {

@@ -32,11 +32,18 @@ typedef struct kl__plan_opts {
     /* parameters seldom change: what depends on them only is run once per kl__plan_params */
     bool prepare;
     bool as_built;      /* applies stay in the order in which the graph has them */
+    /* a plan whose memory this one may use, where it is large enough: the two never run at the same
+     * time, and nothing of either is read after its run */
+    const struct kl__plan *over;
 } kl__plan_opts;
 
 /** The passes of a plan over `graph`, as a plan with these options makes them. */
 kl_status kl__plan_passes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts,
                           size_t *n_prepared);
+/** Device memory that a plan over `graph` would take for its values and constants: all its passes,
+ * but nothing is made or compiled. Values that the plan is not to hold need a place, any. Changes
+ * `graph`. */
+kl_status kl__plan_bytes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts, uint64_t *out);
 /** Takes over `graph` (also on failure). Values that the caller placed (parameters, arenas, slots)
  * stay where they are; constants are uploaded; everything else goes into the plan's arena. Builds
  * all kernels. */

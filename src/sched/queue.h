@@ -21,4 +21,9 @@ static inline const kl__train_calls *kl__train_calls_of(const struct kl_trainer 
     return *(const kl__train_calls *const *)(const void *)tr;
 }
 
+/** The end of a ticket's pass, borrowed. Waits until the pass was handed to its device; where its
+ * results come by way of the host (a merged pass), until it is done. None where it
+ * could not be queued. */
+kl__event kl__ticket_event(kl_ticket *t);
+
 #endif

@@ -37,6 +37,16 @@ static void place_sums(const kl__stepper *s, kl_graph *g, kl__pass *p)
     }
 }
 
+/** Passes of a step run one after the other, and leave nothing but their sums. */
+static const kl__plan *largest(const kl__stepper *s)
+{
+    const kl__plan *most = NULL;
+    for (const kl__pass *p = s->passes; p; p = p->next)
+        if (p->training && (!most || p->plan->memory.arena_bytes > most->memory.arena_bytes))
+            most = p->plan;
+    return most;
+}
+
 kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
 {
     for (kl__pass *p = s->passes; p; p = p->next)
@@ -54,7 +64,8 @@ kl__pass *kl__pass_get(kl__stepper *s, int64_t n, bool training)
     p->n_slots = kl__place_inputs(g);
     kl__replica_place(s->replica, g);
     place_sums(s, g, p);
-    const kl__plan_opts opts = {.step = s->step_block, .prepare = !training};
+    const kl__plan_opts opts = {
+        .step = s->step_block, .prepare = !training, .over = training ? largest(s) : NULL};
     if (!(p->plan = kl__plan_create(s->ctx, g, &opts))) {
         kl__free(p);
         return NULL;
@@ -290,6 +301,8 @@ static kl_status run_shard(kl__stepper *s, const kl_bind *binds, size_t n, int64
     if (!count)
         return kl__shard_zero(s, lane);
     kl__pass *p = kl__pass_get(s, count, true);
+    if (p && p->plan->lanes != s->lanes)
+        kl__plan_set_lanes(p->plan, s->lanes); /* what fails leaves it on one */
     kl_status st =
         p ? kl__step_block_write(s, e->block[shard], first, with, sc) : kl__last_status();
     if (st == KL_OK)
@@ -304,7 +317,8 @@ static kl_status run_shards(kl__stepper *s, const kl_bind *binds, size_t n, int6
                             kl__entry *e, const kl__step_scalars *sc, kl__lane *lane)
 {
     const int shards = s->opts.shards;
-    kl_status st = KL_OK;
+    /* the largest pass first: the others find room in its memory */
+    kl_status st = kl__pass_get(s, (batch + shards - 1) / shards, true) ? KL_OK : kl__last_status();
     for (int i = 0; st == KL_OK && i < shards; i++) {
         const int64_t first = batch * i / shards, end = batch * (i + 1) / shards;
         st = run_shard(s, binds, n, first, end - first, e, i, sc);
@@ -342,6 +356,9 @@ static kl_status step_locked(kl__stepper *s, const kl_bind *binds, size_t n,
         return kl__last_status();
     kl__entry *e = begin_entry(s, false, sc->step, batch);
     e->shards = s->opts.shards;
+    s->lanes = kl__ctx_flags(s->ctx) & KL_CTX_NO_TUNE
+                   ? 1
+                   : kl__lane_choice_begin(&s->choice, s->head, batch);
     st = kl__inputs_upload(s, binds, n, batch, s->head);
     if (st == KL_OK)
         st = run_shards(s, binds, n, batch, e, sc, lane);
@@ -379,6 +396,7 @@ static kl_status backward_locked(kl__stepper *s, const kl_bind *binds, size_t n,
         return kl__last_status();
     kl__entry *e = begin_entry(s, false, sc->step, batch);
     e->by_hand = true;
+    s->lanes = 1;
     st = kl__inputs_upload(s, binds, n, batch, s->head);
     if (st == KL_OK)
         st = run_shard(s, binds, n, s->hand_samples, batch, e, 0, sc);
@@ -502,7 +520,10 @@ bool kl__stepper_result(kl__stepper *s, bool wait, kl__result *out, bool *eval, 
         kl__entry *e = &s->ring[s->tail % KL__RING];
         if (!wait && kl__event_poll(s->ctx, e->done) == 1)
             return false;
+        const bool ran = kl__event_poll(s->ctx, e->done) == 1;
         *st = kl__event_wait(s->ctx, e->done);
+        if (*st == KL_OK && !e->eval && !e->by_hand)
+            kl__lane_choice_end(&s->choice, s->tail, kl__now(), ran);
         s->tail++;
         *eval = e->eval;
         memset(out, 0, sizeof *out);

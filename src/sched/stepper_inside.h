@@ -2,6 +2,7 @@
 #ifndef KL_SCHED_STEPPER_INSIDE_H
 #define KL_SCHED_STEPPER_INSIDE_H
 
+#include "sched/lanes.h"
 #include "sched/stepper.h"
 #include "sched/tree.h"
 
@@ -77,6 +78,8 @@ struct kl__stepper {
     kl__node_id last;
     int64_t hand_samples;
     bool hand_correct;
+    kl__lane_choice choice; /* one compute lane or two: measured by turns */
+    int lanes;              /* of the step */
     kl__input inputs[KL__MAX_SLOTS];
     int n_inputs;
     kl__entry ring[KL__RING];

@@ -416,6 +416,10 @@ void kl__team_destroy(kl__team *t)
         t->model->settle_user = NULL;
         kl__unlock(&t->model->lock);
     }
+    /* the states of the last step may still be on their way to the host */
+    for (int i = 0; i < t->n; i++)
+        if (t->member[i].ctx)
+            (void)kl_ctx_finish(t->member[i].ctx);
     for (int i = 0; i < t->n; i++)
         t->hung |= t->member[i].ctx && kl__ctx_hung(t->member[i].ctx);
     for (int i = 0; i < t->n; i++)

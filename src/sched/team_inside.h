@@ -78,6 +78,7 @@ typedef struct kl__member {
     double per_sample;            /* seconds; 0: not known */
     double busy;
     int measured, n_passes;       /* steps measured; plans there were when it was */
+    int idle;                     /* steps without a shard since the last with one */
 } kl__member;
 
 struct kl__team {

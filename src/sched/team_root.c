@@ -28,27 +28,52 @@ static void swap(char **a, char **b)
 
 /* ---- the others' sums ---- */
 
-/** Waits for a bucket of a member's node; takes the time when the own shards are done on the way.
- */
-static kl_status wait_for(kl__member *m, const kl__sent *n, int bucket, double *own_done)
+/** Waits for news of the others, the lock held; takes the time when the own shards are done on the
+ * way. */
+static kl_status wait_news(kl__member *m, double *own_done)
 {
     kl__team *t = m->team;
     const kl__event last = m->own[m->stepper->n_buckets - 1];
+    if (!last.h || *own_done) {
+        kl__cond_wait(&t->cond, &t->lock);
+        return KL_OK;
+    }
+    kl__cond_wait_for(&t->cond, &t->lock, 0.001);
+    const int poll = kl__event_poll(m->ctx, last);
+    *own_done = poll == 0 ? kl__now() : 0;
+    return poll < 0 ? (kl_status)poll : KL_OK;
+}
+
+/** Waits for a bucket of a member's node. */
+static kl_status wait_for(kl__member *m, const kl__sent *n, int bucket, double *own_done)
+{
+    kl__team *t = m->team;
     kl_status st = KL_OK;
     kl__lock(&t->lock);
-    while (st == KL_OK && !t->stop && n->ready <= bucket) {
-        const bool measuring = last.h && !*own_done;
-        if (measuring)
-            kl__cond_wait_for(&t->cond, &t->lock, 0.001);
-        else
-            kl__cond_wait(&t->cond, &t->lock);
-        if (measuring) {
-            const int poll = kl__event_poll(m->ctx, last);
-            st = poll < 0 ? (kl_status)poll : KL_OK;
-            *own_done = poll == 0 ? kl__now() : 0;
-        }
-    }
+    while (st == KL_OK && !t->stop && n->ready <= bucket)
+        st = wait_news(m, own_done);
     if (st == KL_OK && t->stop)
+        st = kl__fail(KL_E_CANCELLED, "another device failed");
+    kl__unlock(&t->lock);
+    return st;
+}
+
+/** The node of that id, as soon as the member has begun to send it. */
+static kl_status wait_sent(kl__member *m, kl__member *f, kl__node_id id, double *own_done,
+                           kl__sent **out)
+{
+    kl__team *t = m->team;
+    kl_status st = KL_OK;
+    *out = NULL;
+    kl__lock(&t->lock);
+    while (st == KL_OK && !*out && !t->stop) {
+        for (int j = 0; j < f->n_sent; j++)
+            if (f->sent[j].id.level == id.level && f->sent[j].id.index == id.index)
+                *out = &f->sent[j];
+        if (!*out)
+            st = wait_news(m, own_done);
+    }
+    if (st == KL_OK && !*out)
         st = kl__fail(KL_E_CANCELLED, "another device failed");
     kl__unlock(&t->lock);
     return st;
@@ -94,18 +119,10 @@ static kl_status take_members(kl__member *m, int b, const tree *w, bool *first, 
         const int n = kl__tree_nodes(f->first - w->base, f->end - w->base, id);
         for (int k = 0; st == KL_OK && k < n; k++) {
             /* members list nodes as they are made; the tree wants them in order */
-            kl__sent *sent = NULL;
-            kl__lock(&t->lock);
-            while (!sent && !t->stop) {
-                for (int j = 0; j < f->n_sent; j++)
-                    if (f->sent[j].id.level == id[k].level && f->sent[j].id.index == id[k].index)
-                        sent = &f->sent[j];
-                if (!sent)
-                    kl__cond_wait(&t->cond, &t->lock);
-            }
-            kl__unlock(&t->lock);
-            st = sent ? wait_for(m, sent, b, own_done)
-                      : kl__fail(KL_E_CANCELLED, "another device failed");
+            kl__sent *sent;
+            st = wait_sent(m, f, id[k], own_done, &sent);
+            if (st == KL_OK)
+                st = wait_for(m, sent, b, own_done);
             if (st == KL_OK)
                 st = take(m, sent, b, *first, w);
             *first = false;

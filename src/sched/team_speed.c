@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+enum { TRY_AGAIN = 16 }; /* steps */
 enum { COLD = 1 /* steps whose kernels are compiled on first use, left out */ };
 
 static int count_passes(const kl__member *m)
@@ -28,7 +29,9 @@ void kl__member_measured(kl__member *m, double seconds, int64_t samples)
         /* half the weight is the last two steps': a device that slows down is noticed soon, a
          * hiccup soon forgotten */
         const double now = seconds / (double)samples;
-        m->per_sample = m->per_sample > 0 ? 0.7 * m->per_sample + 0.3 * now : now;
+        const bool fresh = m->per_sample <= 0 || m->idle >= TRY_AGAIN;
+        m->per_sample = fresh ? now : 0.7 * m->per_sample + 0.3 * now;
+        m->idle = 0;
     }
     kl__unlock(&m->team->lock);
 }
@@ -60,6 +63,31 @@ static double guess(const kl__team *t)
     return n ? sum / n : 1;
 }
 
+/** Whoever is so slow that it gets nothing is tried with one shard now and then: its speed may have
+ * changed. The longer that step takes, the rarer, so that it costs a sixteenth of the time at most. */
+static bool try_idle(kl__team *t, const double *seconds, int *counts)
+{
+    double step = 0;
+    int most = 0;
+    for (int i = 0; i < t->n; i++) {
+        most = counts[i] > counts[most] ? i : most;
+        if (counts[i])
+            step = fmax(step, counts[i] * seconds[i]);
+    }
+    for (int i = 0; i < t->n; i++) {
+        kl__member *m = &t->member[i];
+        if (m->lost || counts[i] || counts[most] < 2)
+            continue;
+        if (++m->idle < TRY_AGAIN * fmax(1, seconds[i] / step))
+            continue;
+        m->idle = TRY_AGAIN;
+        counts[i] = 1;
+        counts[most]--;
+        return true;
+    }
+    return false;
+}
+
 void kl__team_divide(kl__team *t)
 {
     const int shards = t->end - t->first;
@@ -82,9 +110,9 @@ void kl__team_divide(kl__team *t)
         left += weights[i];
     if (t->opts.split && left <= 0) /* those that are left had none: better slow than not at all */
         kl__split_by_speed(shards, seconds, t->n, counts);
-    const bool first = !t->counts_known;
+    const bool first = !t->counts_known, tried = !t->opts.split && try_idle(t, seconds, counts);
     t->counts_known = true;
-    give(t, first || gone || t->opts.split || kl__split_better(t->counts, counts, seconds, t->n)
+    give(t, first || gone || tried || t->opts.split || kl__split_better(t->counts, counts, seconds, t->n)
                 ? counts
                 : (const int *)memcpy(counts, t->counts, sizeof counts));
 }

@@ -145,7 +145,8 @@ static kl_status validate(fit *f)
     if (!f->val) {
         return KL_OK;
     }
-    const kl_status s = kl__fit_together(f->tr, kl_evaluate(f->tr, f->val, f->o.batch, &m, NULL));
+    const kl_status s =
+        kl__fit_together(f->tr, kl_evaluate(f->tr, f->val, f->o.eval_batch, &m, NULL));
     if (s == KL_OK) {
         f->p.val_loss = m.loss;
         f->p.val_accuracy = m.accuracy;
@@ -254,12 +255,14 @@ static kl_status check_options(fit *f)
     const size_t n = kl_dataset_count(f->train);
     o->epochs = o->epochs ? o->epochs : 1;
     o->batch = o->batch ? o->batch : 32;
-    if (o->epochs < 0 || o->batch < 0 || o->patience < 0 || o->checkpoint_every < 0 ||
-        !isfinite(o->min_delta) || o->min_delta < 0 || (o->n_meta && !o->meta)) {
+    o->eval_batch = o->eval_batch ? o->eval_batch : o->batch;
+    if (o->epochs < 0 || o->batch < 0 || o->eval_batch < 0 || o->patience < 0 ||
+        o->checkpoint_every < 0 || !isfinite(o->min_delta) || o->min_delta < 0 ||
+        (o->n_meta && !o->meta)) {
         return kl__fail(KL_E_ARG,
-                        "kl_fit: epochs %d, batch %d, patience %d, min_delta %g, checkpoint_every "
-                        "%lld: none may be negative",
-                        o->epochs, o->batch, o->patience, o->min_delta,
+                        "kl_fit: epochs %d, batch %d, eval_batch %d, patience %d, min_delta %g, "
+                        "checkpoint_every %lld: none may be negative",
+                        o->epochs, o->batch, o->eval_batch, o->patience, o->min_delta,
                         (long long)o->checkpoint_every);
     }
     if (n == 0) {

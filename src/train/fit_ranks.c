@@ -54,7 +54,7 @@ static int64_t bits(double v)
     return b;
 }
 
-enum { N_FACTS = 15 };
+enum { N_FACTS = 16 };
 typedef struct fact {
     const char *what;
     int64_t value;
@@ -65,6 +65,7 @@ static void collect(fact out[N_FACTS], const kl_trainer *tr, const kl_fit_opts *
 {
     const fact facts[N_FACTS] = {{"epochs", o->epochs},
                                  {"batch", o->batch},
+                                 {"eval_batch", o->eval_batch},
                                  {"drop_last", o->drop_last},
                                  {"patience", o->patience},
                                  {"min_delta", bits(o->min_delta)},

@@ -85,6 +85,8 @@ static kl_status make_groups(kl_trainer *tr, const kl_trainer_opts *o, kl__group
     return KL_OK;
 }
 
+static const kl__train_calls calls;
+
 static kl_status check_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, const char *loss,
                               const char *logits, const kl_trainer_opts *o)
 {
@@ -144,6 +146,7 @@ kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, con
     kl__group *groups = tr ? kl__calloc(m->n_trainable + 1, sizeof *groups) : NULL;
     kl_status st = groups ? KL_OK : KL_E_MEMORY;
     if (st == KL_OK) {
+        tr->calls = &calls;
         tr->model = m;
         memcpy(tr->ctx, ctx, n_ctx * sizeof *ctx);
         tr->n_ctx = n_ctx;
@@ -293,6 +296,35 @@ kl_status kl_trainer_update(kl_trainer *tr)
     }
     return st;
 }
+
+/* ---- for the pass queue ---- */
+
+static kl_ctx *call_ctx(const kl_trainer *tr)
+{
+    return tr->team ? NULL : tr->ctx[0];
+}
+
+static kl_status call_backward(kl_trainer *tr, const kl_bind *binds, size_t n, kl__event *done)
+{
+    kl_status st = kl_trainer_backward(tr, binds, n);
+    return st == KL_OK ? kl__stepper_mark(tr->stepper, done) : st;
+}
+
+static kl_status call_update(kl_trainer *tr, kl__event *done)
+{
+    kl_status st = kl_trainer_update(tr);
+    return st == KL_OK ? kl__stepper_mark(tr->stepper, done) : st;
+}
+
+static kl_status call_step(kl_trainer *tr, const kl_bind *binds, size_t n, kl__event *done)
+{
+    kl_status st = kl_trainer_step(tr, binds, n);
+    if (st == KL_OK)
+        st = tr->team ? kl__trainer_collect(tr, true) : kl__stepper_mark(tr->stepper, done);
+    return st;
+}
+
+static const kl__train_calls calls = {call_ctx, call_backward, call_update, call_step};
 
 kl_status kl_trainer_eval(kl_trainer *tr, const kl_bind *binds, size_t n_binds)
 {

@@ -3,6 +3,7 @@
 #define KL_TRAIN_TRAINER_H
 
 #include "ops/optim.h"
+#include "sched/queue.h"
 #include "sched/team.h"
 
 #include <kiln/train.h>
@@ -13,6 +14,7 @@ typedef struct kl__totals {
 } kl__totals;
 
 struct kl_trainer {
+    const kl__train_calls *calls; /* first: the pass queue finds them here */
     kl_model *model;
     kl_ctx *ctx[KL_MAX_GROUP];
     size_t n_ctx;

@@ -223,10 +223,12 @@ static void quirks_follow_the_driver(void **state)
     kl_ctx *pipe = kl_ctx_create(&(kl_ctx_opts){.device = "3:0", .cache_dir = ""});
     assert_true(kl__ctx_caps(pocl)->caches_kernels);
     assert_false(kl__ctx_caps(pocl)->times_useless);
+    assert_false(kl__ctx_caps(pocl)->short_loops);
     assert_true(kl__ctx_caps(pocl)->gemm_library_slow);
     assert_false(kl__ctx_caps(amd)->caches_kernels);
     assert_false(kl__ctx_caps(amd)->gemm_library_slow);
     assert_true(kl__ctx_caps(pipe)->times_useless);
+    assert_true(kl__ctx_caps(pipe)->short_loops);
     assert_int_equal(kl__ctx_caps(amd)->item_floats, 128); /* tiles of 8 x 8 sums per item */
     kl_ctx_destroy(pocl);
     kl_ctx_destroy(amd);

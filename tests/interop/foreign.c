@@ -138,7 +138,8 @@ static void chained(cl_command_queue_properties props)
     kl_queue *q =
         kl_queue_create(&c, 1, NULL); /* a ticket's event is one the host can wait for, too */
     kl_ticket *ticket = NULL;
-    assert_int_equal(kl_queue_submit(q, &(kl_pass){m, binds, 2}, &ticket), KL_OK);
+    assert_int_equal(
+        kl_queue_submit(q, &(kl_pass){.model = m, .binds = binds, .n_binds = 2}, &ticket), KL_OK);
     cl_event end = kl_ticket_cl_event(ticket);
     assert_int_equal(cl->clWaitForEvents(1, &end), 0);
     assert_true(kl_ticket_done(ticket));

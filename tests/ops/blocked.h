@@ -32,6 +32,24 @@ typedef struct problem {
     const char *variant;
 } problem;
 
+/** A context whose kernels have vectors of this width; NULL where the device has none of its own.
+ * As in the rig, vectors are not forced upon a device that is not made for them: one item does the
+ * work of a whole group then, and a driver may cut its loops short (quirks.c). */
+static kl_ctx *with_vectors(const char *width)
+{
+    kl_ctx *ctx = kl_ctx_create(NULL);
+    assert_non_null(ctx);
+    bool at_home = kl__ctx_caps(ctx)->solo;
+    kl_ctx_destroy(ctx);
+    if (!at_home)
+        return NULL;
+    setenv("KILN_VECTOR", width, 1);
+    ctx = kl_ctx_create(NULL);
+    unsetenv("KILN_VECTOR");
+    assert_non_null(ctx);
+    return ctx;
+}
+
 /** Index in storage of a logical place. */
 static int64_t storage_at(const kl__desc *d, const int64_t i[4])
 {

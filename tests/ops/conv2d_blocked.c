@@ -72,11 +72,10 @@ static void test_blocked_is_plain(void **state)
     (void)state;
     static const char *const variants[] = {"dw", "group"};
     for (int w = 0; w < 3; w++) {
-        setenv("KILN_VECTOR", widths[w], 1);
-        kl_ctx *ctx = kl_ctx_create(NULL);
-        unsetenv("KILN_VECTOR");
-        assert_non_null(ctx);
-        for (int v = 0; kl__ctx_caps(ctx)->solo && v < 2; v++) {
+        kl_ctx *ctx = with_vectors(widths[w]);
+        if (!ctx)
+            skip();
+        for (int v = 0; v < 2; v++) {
             int ran = 0;
             for (size_t i = 0; i < N_CONV_CASES; i++)
                 if (conv_cases[i].G > 1)

@@ -156,7 +156,8 @@ static void *submit_many(void *arg)
     for (int i = 0; i < 20 && j->ok; i++) {
         kl_ticket *t = NULL;
         memset(j->out, 0, sizeof j->out);
-        j->ok = kl_queue_submit(j->queue, &(kl_pass){j->model, b, 2}, &t) == KL_OK &&
+        j->ok = kl_queue_submit(j->queue, &(kl_pass){.model = j->model, .binds = b, .n_binds = 2},
+                                &t) == KL_OK &&
                 kl_ticket_wait(t) == KL_OK && kl_ticket_done(t) &&
                 memcmp(j->out, j->want, sizeof j->want) == 0;
         kl_ticket_release(t);
@@ -195,7 +196,8 @@ static void threads_submit(void **state)
         assert_true(jobs[i].ok);
     kl_ticket *t = NULL;
     kl_bind none = {.name = "nothing", .host = jobs, .host_bytes = 4};
-    assert_int_equal(kl_queue_submit(q, &(kl_pass){m, &none, 1}, &t), KL_OK);
+    assert_int_equal(kl_queue_submit(q, &(kl_pass){.model = m, .binds = &none, .n_binds = 1}, &t),
+                     KL_OK);
     assert_int_equal(kl_ticket_wait(t), KL_E_ARG);
     kl_ticket_release(t);
     kl_queue_destroy(q);

@@ -28,6 +28,12 @@ typedef struct null_device {
 /** Forgets all and starts with these devices (n 0, d NULL: one default device). They are not
  * copied. seed 0: commands are carried out as they are enqueued. */
 void null_cl_setup(const null_device *d, size_t n, uint64_t seed);
+/** Until the next set-up: what a read gives has bits of the buffer's history mixed in (mantissas of
+ * floats only), so that what the host does with it becomes part of later histories. */
+void null_cl_mix_reads(void);
+/** Until the next set-up, with a seed: the nth command (1, 2, ...) is carried out when nothing else
+ * can be. */
+void null_cl_delay(uint64_t nth);
 /** A platform list, empty: clGetPlatformIDs gives CL_PLATFORM_NOT_FOUND_KHR. */
 void null_cl_setup_nothing(void);
 const kl__cl_table *null_cl_table(void);

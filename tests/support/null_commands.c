@@ -183,7 +183,8 @@ static cl_int CL_API_CALL event_info(cl_event e, cl_event_info what, size_t cap,
     n_lock();
     if (what == CL_EVENT_COMMAND_EXECUTION_STATUS) {
         code = n_put(&e->status, sizeof e->status, cap, dst, ret);
-        n_step(); /* so that polling comes to an end */
+        if (e->status > CL_COMPLETE)
+            n_step(); /* so that polling comes to an end */
     } else if (what == CL_EVENT_CONTEXT) {
         code = n_put(&e->context, sizeof e->context, cap, dst, ret);
     }

@@ -99,6 +99,8 @@ typedef struct null_state {
     size_t n_device;
     int platform_of[MAX_DEVICES], n_platform;
     uint64_t random; /* 0: at once */
+    bool mix_reads;
+    uint64_t delay; /* command number, from 1; 0: none */
     int64_t live;
     int n_queue;
     cl_mem mems;

@@ -45,6 +45,16 @@ void null_cl_log_clear(void)
     n_unlock();
 }
 
+void null_cl_mix_reads(void)
+{
+    N.mix_reads = true;
+}
+
+void null_cl_delay(uint64_t nth)
+{
+    N.delay = nth;
+}
+
 void null_cl_break_launch(uint64_t nth, cl_int status)
 {
     N.break_in = nth;
@@ -170,6 +180,17 @@ static void put_into(cl_event e, uint64_t what)
     entry_of(e)->tag = n_tag(e->dst);
 }
 
+static void mix_read(cl_event e)
+{
+    unsigned char *at = e->host_dst;
+    for (size_t i = 0; i + 4 <= e->bytes; i += 4) {
+        uint32_t word, more = (uint32_t)((n_tag(e->src) + i) * UINT64_C(0x9E3779B97F4A7C15) >> 41);
+        memcpy(&word, at + i, sizeof word);
+        word ^= more; /* 23 bits */
+        memcpy(at + i, &word, sizeof word);
+    }
+}
+
 static void carry_out(cl_event e)
 {
     switch (e->kind) {
@@ -178,6 +199,8 @@ static void carry_out(cl_event e)
         break;
     case C_READ:
         memcpy(e->host_dst, e->src->bytes + e->src_at, e->bytes);
+        if (N.mix_reads)
+            mix_read(e);
         entry_of(e)->tag = n_tag(e->src);
         break;
     case C_WRITE:
@@ -227,13 +250,19 @@ static uint64_t dice(void)
 bool n_step(void)
 {
     size_t n = 0;
-    for (cl_event e = N.pending; e; e = e->next)
-        n += ready(e);
-    if (!n)
+    cl_event late = NULL; /* not counted, and not taken while there are others */
+    for (cl_event e = N.pending; e; e = e->next) {
+        bool can = ready(e);
+        if (can && e->serial + 1 == N.delay)
+            late = e;
+        else
+            n += can;
+    }
+    if (!n && !late)
         return false;
-    size_t pick = N.random ? (size_t)(dice() % n) : 0;
+    size_t pick = N.random && n ? (size_t)(dice() % n) : 0;
     cl_event *p = &N.pending;
-    while (!ready(*p) || pick--)
+    while (n ? *p == late || !ready(*p) || pick-- : *p != late)
         p = &(*p)->next;
     cl_event e = *p;
     *p = e->next;

@@ -1,0 +1,251 @@
+/* A device of a team fails or hangs in the middle of things: the others go on, to the same
+ * parameters, and nothing leaks or waits for ever. TEAM_EVERY=N tries every Nth call. */
+#include "team_rig.h"
+
+#include "support/fault_cl.h"
+#include "support/kill_cl.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { SHARDS = 4, EARLY = 3, LONG = 20 };
+static const kl_trainer_opts opts = {.shards = SHARDS, .schedule = {.lr = 0.01}};
+
+typedef struct drill {
+    int victim;    /* 0: the root, 1: the other; -1: both, one after the other */
+    uint64_t nth;  /* 0: nobody fails */
+    int steps;
+    bool hang;
+} drill;
+
+typedef struct report {
+    kl_status status;
+    char error[256];
+    float *params;
+    size_t n;
+    uint64_t calls; /* of the victim */
+    uint64_t early; /* of it until the end of step EARLY */
+    bool lost[2];
+    char what[64];
+} report;
+
+static void silent(void *user, kl_log_level level, const char *line)
+{
+    (void)user, (void)level, (void)line; /* a lost device is said once per run */
+}
+
+/** Opens a team of two, with a trainer, and trains. */
+static report run(const drill *d)
+{
+    report r = {0};
+    team_group g;
+    kl_share share[2];
+    size_t n = 0;
+    fault_cl_wrap(kl__cl());
+    kill_cl_wrap(fault_cl_table());
+    kl__cl_set_table(kill_cl_table());
+    team_timeout = d->hang ? 2 : 0;
+    assert_true(team_devices(&g, 2));
+    kl_model *m = team_model(TEAM_CONV);
+    int who = d->victim < 0 ? 1 : d->victim;
+    if (d->hang)
+        kill_cl_hang_at(who, d->nth);
+    else
+        kill_cl_at(who, d->nth);
+    kl_trainer *tr = kl_trainer_create(m, g.ctx, g.n, "loss", "logits", &opts);
+    r.status = tr ? KL_OK : KL_E_DEVICE;
+    static net_batch b;
+    for (int i = 0; tr && r.status == KL_OK && i < d->steps; i++) {
+        net_fill(&b, i % 4 == 3 ? 9 : 30, i);
+        r.status = kl_trainer_step(tr, b.binds, 2);
+        if (i == EARLY - 1 && r.status == KL_OK) {
+            r.status = kl_trainer_metrics(tr, NULL);
+            r.early = kill_cl_calls();
+        }
+    }
+    if (r.status == KL_OK)
+        r.status = kl_trainer_metrics(tr, NULL);
+    if (r.status != KL_OK)
+        snprintf(r.error, sizeof r.error, "%s", kl_last_error());
+    r.calls = kill_cl_calls();
+    snprintf(r.what, sizeof r.what, "%s", kill_cl_what() ? kill_cl_what() : "");
+    if (tr && kl_trainer_shares(tr, share, 2, &n) == KL_OK)
+        for (size_t i = 0; i < n && i < 2; i++)
+            r.lost[i] = share[i].lost;
+    if (r.status == KL_OK)
+        r.params = net_params(m, &r.n);
+    kl_trainer_destroy(tr);
+    kl_model_destroy(m);
+    team_close(&g);
+    kill_cl_wake();
+    kl__cl_set_table(NULL);
+    return r;
+}
+
+static report calm(int steps)
+{
+    return run(&(drill){.victim = 1, .steps = steps});
+}
+
+/** One run with a fault, which must end as the calm one did. */
+static void survives(const report *want, const drill *d)
+{
+    report r = run(d);
+    const char *who = d->victim ? "the second" : "the root";
+    if (r.status != KL_OK)
+        fail_msg("%s lost at its call %llu (%s): %s", who, (unsigned long long)d->nth, r.what,
+                 r.error);
+    if (r.n != want->n || memcmp(r.params, want->params, r.n * sizeof *r.params) != 0)
+        fail_msg("%s lost at its call %llu (%s): the parameters are others", who,
+                 (unsigned long long)d->nth, r.what);
+    if (r.lost[!d->victim])
+        fail_msg("%s lost at its call %llu (%s) took the other with it", who,
+                 (unsigned long long)d->nth, r.what);
+    if (!d->hang && fault_cl_live() != 0)
+        fail_msg("%s lost at its call %llu (%s): %lld OpenCL objects are left", who,
+                 (unsigned long long)d->nth, r.what, (long long)fault_cl_live());
+    free(r.params);
+}
+
+static uint64_t every(uint64_t other)
+{
+    const char *s = getenv("TEAM_EVERY");
+    return s ? strtoull(s, NULL, 10) : other;
+}
+
+static uint64_t sweep(int victim, int steps, uint64_t from, uint64_t to, uint64_t step)
+{
+    report want = calm(steps);
+    uint64_t runs = 0;
+    assert_int_equal(want.status, KL_OK);
+    assert_int_equal(fault_cl_live(), 0);
+    for (uint64_t k = from; k <= to; k += step, runs++)
+        survives(&want, &(drill){.victim = victim, .nth = k, .steps = steps});
+    free(want.params);
+    return runs;
+}
+
+static void killed_early(void **state)
+{
+    (void)state;
+    for (int victim = 1; victim >= 0; victim--) {
+        report r = run(&(drill){.victim = victim, .steps = EARLY});
+        uint64_t early = r.early, k = every(early / 14 + 1);
+        free(r.params);
+        uint64_t runs = sweep(victim, EARLY, 1, early, k);
+        print_message("%s: %llu of %llu calls of set-up and %d steps\n",
+                      victim ? "second device" : "root", (unsigned long long)runs,
+                      (unsigned long long)early, EARLY);
+    }
+}
+
+static void killed_later(void **state)
+{
+    (void)state;
+    for (int victim = 1; victim >= 0; victim--) {
+        report r = run(&(drill){.victim = victim, .steps = LONG});
+        uint64_t k = every(0) ? 50 : r.calls / 5;
+        free(r.params);
+        uint64_t runs = sweep(victim, LONG, r.early + k / 2, r.calls, k);
+        print_message("%s: %llu of %llu calls of %d steps\n", victim ? "second device" : "root",
+                      (unsigned long long)runs, (unsigned long long)r.calls, LONG);
+    }
+}
+
+/* What was begun never ends: found by time. */
+static void hung(void **state)
+{
+    (void)state;
+    report want = calm(EARLY);
+    assert_int_equal(want.status, KL_OK);
+    for (int victim = 1; victim >= 0; victim--)
+        for (uint64_t at = 0; at < 2; at++)
+            survives(&want, &(drill){.victim = victim,
+                                     .nth = want.calls * (at + 1) / 3,
+                                     .steps = EARLY,
+                                     .hang = true});
+    free(want.params);
+}
+
+/* ---- nobody is left ---- */
+
+static void the_last_complete_step_is_saved(void **state)
+{
+    (void)state;
+    char path[64];
+    snprintf(path, sizeof path, "team_faults.%ld.kln", (long)getpid());
+    team_group g;
+    static net_batch b;
+    fault_cl_wrap(kl__cl());
+    kl__cl_set_table(fault_cl_table());
+    if (!team_devices(&g, 2))
+        skip();
+    kl_model *m = team_model(TEAM_CONV);
+    kl_trainer *tr = team_trainer(m, &g, &opts);
+    team_steps(tr, 0, 5);
+    assert_int_equal(kl_trainer_metrics(tr, NULL), KL_OK);
+    fault_cl_at("clEnqueueNDRangeKernel", 1, true, CL_OUT_OF_RESOURCES);
+    kl_status st = KL_OK;
+    for (int i = 5; st == KL_OK && i < 12; i++) {
+        net_fill(&b, 30, i);
+        st = kl_trainer_step(tr, b.binds, 2);
+        if (st == KL_OK)
+            st = kl_trainer_metrics(tr, NULL);
+    }
+    assert_int_equal(st, KL_E_DEVICE);
+    assert_non_null(strstr(kl_last_error(), "CL_OUT_OF_RESOURCES"));
+    if (kl_trainer_save(tr, path, NULL, 0) != KL_OK)
+        fail_msg("%s", kl_last_error());
+    kl_trainer_destroy(tr);
+    kl_model_destroy(m);
+    team_close(&g);
+    kl__cl_set_table(NULL);
+    assert_int_equal(fault_cl_live(), 0);
+
+    /* what comes of these steps */
+    team_outcome out[2];
+    int whole = 0;
+    for (int i = 0; i < 2; i++) {
+        assert_true(team_devices(&g, 1));
+        m = team_model(TEAM_CONV);
+        tr = team_trainer(m, &g, &opts);
+        if (i)
+            team_steps(tr, 0, whole);
+        else if (kl_trainer_load(tr, path) != KL_OK)
+            fail_msg("%s", kl_last_error());
+        whole = i ? whole : (int)kl_trainer_steps(tr);
+        /* the optimizer's state of the last step may have gone with the root */
+        assert_true(whole == 5 || whole == 4);
+        assert_int_equal(kl_trainer_metrics(tr, NULL), KL_OK);
+        team_steps(tr, whole, 3);
+        out[i] = team_look(tr, false);
+        kl_trainer_destroy(tr);
+        kl_model_destroy(m);
+        team_close(&g);
+    }
+    remove(path);
+    team_equal(&out[0], &out[1], "from the saved step");
+    team_forget(&out[0]);
+    team_forget(&out[1]);
+}
+
+/* A word chooses tests by name. */
+int main(int argc, char **argv)
+{
+    team_environment();
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);
+    team_count();
+    kl_set_log(silent, NULL, KL_LOG_WARN);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(killed_early),
+        cmocka_unit_test(killed_later),
+        cmocka_unit_test(hung),
+        cmocka_unit_test(the_last_complete_step_is_saved),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
