@@ -197,14 +197,15 @@ static int run_devices(args *a)
 }
 
 static const option_def devices_options[] = {OPTION_JSON, OPTION_TALK, OPTION_HELP, {0}};
-const command_def cmd_devices = {.name = "devices",
-                                 .operands = "",
-                                 .summary = "list the OpenCL devices, best first",
-                                 .more = "P:D is what --device and KILN_DEVICE take; so is a part "
-                                         "of a name, where only one device has it. P:D/2:0 and\nP:D/2:1 are "
-                                         "the halves of its compute units (any number of equal "
-                                         "parts).\nWhere a group is taken, A,B is a list, P:D/2 "
-                                         "both halves, all every device, gpu and\ncpu every one of "
-                                         "that kind.\n",
-                                 .options = devices_options,
-                                 .run = run_devices};
+const command_def cmd_devices = {
+    .name = "devices",
+    .operands = "",
+    .summary = "list the OpenCL devices, best first",
+    .more = "P:D is what --device and KILN_DEVICE take; so is a part "
+            "of a name, where only one device has it.\nP:D/2:0 and P:D/2:1 are "
+            "the halves of its compute units (any number of equal "
+            "parts).\nWhere a group is taken, A,B is a list, P:D/2 "
+            "both halves, all every device, gpu and\ncpu every one of "
+            "that kind.\n",
+    .options = devices_options,
+    .run = run_devices};

@@ -21,7 +21,8 @@ static void ok(kl_status st)
 static size_t open_group(const char *choice, kl_ctx **ctx, size_t cap)
 {
     size_t n = 0;
-    ok(kl_ctx_create_group(&(kl_ctx_opts){.device = choice, .kernel_dir = TEST_CL_DIR}, ctx, cap, &n));
+    ok(kl_ctx_create_group(&(kl_ctx_opts){.device = choice, .kernel_dir = TEST_CL_DIR}, ctx, cap,
+                           &n));
     return n;
 }
 

@@ -212,11 +212,12 @@ static cl_int CL_API_CALL set_callback(cl_event e, cl_int when, callback_fn f, v
 {
     (void)when;
     n_lock();
+    callback *c = n_new(sizeof *c);
+    *c = (callback){e->callbacks, f, e, user};
     if (e->status <= CL_COMPLETE) {
-        f(e, e->status, user);
+        n_owe_callback(c);
     } else {
-        e->callback = f;
-        e->user = user;
+        e->callbacks = c;
         n_wake();
     }
     n_unlock();

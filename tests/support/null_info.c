@@ -6,7 +6,7 @@
 #include <string.h>
 
 null_state N;
-static pthread_mutex_t lock; /* recursive: a callback may release its event */
+static pthread_mutex_t lock; /* recursive */
 static pthread_once_t lock_once = PTHREAD_ONCE_INIT;
 static struct _cl_platform_id platforms[MAX_DEVICES];
 static struct _cl_device_id devices[MAX_DEVICES];
@@ -21,15 +21,44 @@ static void make_lock(void)
     pthread_mutexattr_destroy(&a);
 }
 
+/* Callbacks come when nothing is held, as from a driver: they may take locks that others hold while
+ * they call the table. */
+static int depth;
+static callback *due;
+
 void n_lock(void)
 {
     pthread_once(&lock_once, make_lock);
     pthread_mutex_lock(&lock);
+    depth++;
+}
+
+void n_owe_callback(callback *c)
+{
+    callback **p = &due;
+    c->e->o.refs++; /* not counted as live: the callback's return is nobody's business */
+    while (*p)
+        p = &(*p)->next;
+    c->next = NULL;
+    *p = c;
 }
 
 void n_unlock(void)
 {
+    callback *c = depth == 1 ? due : NULL;
+    if (c)
+        due = NULL;
+    depth--;
     pthread_mutex_unlock(&lock);
+    for (callback *next; c; c = next) {
+        next = c->next;
+        c->fn(c->e, c->e->status, c->user);
+        n_lock();
+        if (--c->e->o.refs == 0)
+            free(c->e);
+        n_unlock();
+        free(c);
+    }
 }
 
 /* A driver has threads of its own, so what a callback waits for comes about. The thread does no
@@ -42,10 +71,16 @@ static void *driver(void *unused)
     n_lock();
     for (;;) {
         cl_event e = N.pending;
-        while (e && !e->callback)
+        while (e && !e->callbacks)
             e = e->next;
-        if (!e || !n_step())
+        if (e && n_step()) {
+            n_unlock();
+            n_lock();
+        } else {
+            depth--;
             pthread_cond_wait(&owed, &lock);
+            depth++;
+        }
     }
     return NULL;
 }

@@ -62,6 +62,12 @@ struct _cl_kernel {
 
 /* An event is a command. */
 typedef void(CL_CALLBACK *callback_fn)(cl_event, cl_int, void *);
+typedef struct callback {
+    struct callback *next;
+    callback_fn fn;
+    cl_event e;
+    void *user;
+} callback;
 struct _cl_event {
     object o;
     cl_command_queue queue; /* while pending: an event may outlive its queue */
@@ -85,8 +91,7 @@ struct _cl_event {
     size_t n_mem;
     cl_int breaks;
     uint64_t start, end;
-    callback_fn callback;
-    void *user;
+    struct callback *callbacks; /* newest first */
 };
 
 typedef struct null_state {
@@ -110,6 +115,8 @@ extern null_state N;
 
 void n_lock(void);
 void n_unlock(void);
+/** It comes when the lock is given back. */
+void n_owe_callback(callback *c);
 void n_wake(void); /* a callback is owed: a thread of the table's carries out until it is due */
 cl_int n_put(const void *value, size_t bytes, size_t cap, void *dst, size_t *ret);
 cl_int n_put_text(const char *s, size_t cap, void *dst, size_t *ret);

@@ -273,8 +273,11 @@ bool n_step(void)
     e->end = N.clock += 1000;
     entry_of(e)->ran = ++N.ran;
     forget_deps(e);
-    if (e->callback)
-        e->callback(e, e->status, e->user);
+    for (callback *c = e->callbacks, *next; c; c = next) {
+        next = c->next;
+        n_owe_callback(c);
+    }
+    e->callbacks = NULL;
     n_release_event(e); /* the list's own */
     return true;
 }
