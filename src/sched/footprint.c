@@ -22,7 +22,22 @@ static size_t padded(int64_t count)
     return ((size_t)count + KL__PARAM_ALIGN - 1) / KL__PARAM_ALIGN * KL__PARAM_ALIGN;
 }
 
-/** What the plan of a pass takes; *sums_elems: elements of its sums. */
+/** A shard's row lies in its table; gives the bytes of all tables. */
+static uint64_t place_rows(kl_graph *g)
+{
+    static const kl__place elsewhere = {KL__AT_SLOT, {NULL, 0}, 0};
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < g->n_applies; i++) {
+        const kl__apply *a = g->applies[i];
+        if (!(a->op->flags & KL__OP_MEET))
+            continue;
+        a->in[0]->place = a->in[1]->place = elsewhere;
+        bytes += (uint64_t)kl_shape_count(a->in[2]->desc.shape) * kl_dtype_size(g->real);
+    }
+    return bytes;
+}
+
+/** What the plan of a pass takes, or those of all shards that meet; *sums_elems: elements of its sums. */
 static kl_status pass_bytes(kl_model *m, kl_ctx *ctx, int64_t n, const kl__pass_spec *spec,
                             uint64_t *bytes, size_t *sums_elems)
 {
@@ -34,7 +49,12 @@ static kl_status pass_bytes(kl_model *m, kl_ctx *ctx, int64_t n, const kl__pass_
     *sums_elems = m->trainable_elems + KL__TOTALS;
     for (size_t i = 0; i < g->n_updates; i++)
         *sums_elems += padded(kl_shape_count(g->updates[i].value->desc.shape));
-    kl_status st = kl__plan_bytes(ctx, g, &(kl__plan_opts){.prepare = !spec->training}, bytes);
+    const uint64_t tables = place_rows(g);
+    const kl__plan_opts opts = {
+        .prepare = !spec->training, .apart = tables > 0, .as_built = tables > 0};
+    kl_status st = kl__plan_bytes(ctx, g, &opts, bytes);
+    if (tables)
+        *bytes = *bytes * (uint64_t)spec->meet + tables;
     kl_graph_destroy(g);
     return st;
 }
@@ -44,12 +64,13 @@ static kl_status add_passes(kl_model *m, kl_ctx *ctx, const kl__footprint_spec *
                             kl__footprint *out, size_t *sums_elems)
 {
     const int64_t most = (spec->batch + spec->shards - 1) / spec->shards;
-    kl__pass_spec eval = spec->pass;
+    kl__pass_spec eval = spec->pass, train = spec->pass;
     eval.training = false;
+    train.meet = spec->meet && spec->shards > 1 ? spec->shards : 0;
     kl_status st = pass_bytes(m, ctx, most, &eval, &out->eval, sums_elems);
     if (st == KL_OK)
-        st = pass_bytes(m, ctx, most, &spec->pass, &out->values, sums_elems);
-    if (st == KL_OK && spec->group && spec->batch % spec->shards) {
+        st = pass_bytes(m, ctx, most, &train, &out->values, sums_elems);
+    if (st == KL_OK && spec->group && !train.meet && spec->batch % spec->shards) {
         uint64_t less = 0;
         st = pass_bytes(m, ctx, most - 1, &spec->pass, &less, sums_elems);
         out->values += less;

@@ -199,7 +199,7 @@ kl_status kl__plan_bytes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts
     kl__memory_plan memory = {0};
     size_t n_prepared = 0;
     kl_status st = kl__plan_passes(ctx, graph, opts, &n_prepared);
-    if (st == KL_OK)
+    if (st == KL_OK && !opts->apart)
         place_outputs(graph);
     if (st == KL_OK && !opts->as_built && !opts->prepare)
         st = kl__graph_order(graph, caps, alignment(caps));

@@ -39,11 +39,12 @@ static void place_sums(const kl__stepper *s, kl_graph *g, kl__pass *p)
 }
 
 /** Passes of a step run one after the other, and leave nothing but their sums. */
-static const kl__plan *largest(const kl__stepper *s)
+static const kl__plan *largest(const kl__stepper *s, int shard)
 {
     const kl__plan *most = NULL;
     for (const kl__pass *p = s->passes; p; p = p->next)
-        if (p->training && (!most || p->plan->memory.arena_bytes > most->memory.arena_bytes))
+        if (p->training && p->shard == shard &&
+            (!most || p->plan->memory.arena_bytes > most->memory.arena_bytes))
             most = p->plan;
     return most;
 }
@@ -65,11 +66,12 @@ kl__pass *kl__pass_of(kl__stepper *s, int64_t n, bool training, int shard)
     for (kl__pass *p = s->passes; p; p = p->next)
         if (p->n == n && p->training == training && p->shard == shard)
             return p;
+    const bool meets = shard >= 0;
     kl__pass *p = kl__calloc(1, sizeof *p);
     kl__pass_spec spec = {.training = training,
                           .loss = s->loss,
                           .logits = s->logits,
-                          .meet = shard >= 0 ? s->opts.shards : 0};
+                          .meet = meets ? s->opts.shards : 0};
     kl_graph *g = p ? kl__pass_graph(s->model, n, &spec) : NULL;
     if (!g) {
         kl__free(p);
@@ -78,26 +80,25 @@ kl__pass *kl__pass_of(kl__stepper *s, int64_t n, bool training, int shard)
     p->n = n;
     p->training = training;
     p->shard = shard;
-    if (shard >= 0)
+    if (meets)
         kl__meet_place(s, g, shard);
     p->n_slots = kl__place_inputs(g);
     kl__replica_place(s->replica, g);
     place_sums(s, g, p);
-    const bool meets = shard >= 0;
     /* of shards that meet, all values live at once, and the sums are another shard's till the end
      */
     const kl__plan_opts opts = {.step = meets ? s->meet->step[shard] : s->step_block,
                                 .apart = meets,
                                 .as_built = meets, /* all shards meet in one order */
                                 .prepare = !training,
-                                .over = training && !meets ? largest(s) : NULL};
+                                .over = training ? largest(s, shard) : NULL};
     p->plan = kl__plan_create(s->ctx, g, &opts);
     if (!p->plan || (meets && kl__meet_cuts(s, p) != KL_OK)) {
         kl__plan_destroy(p->plan);
         free_pass(p);
         return NULL;
     }
-    if (training && shard < 0)
+    if (training && !meets)
         kl__tree_cuts(s, p);
     p->next = s->passes;
     s->passes = p;

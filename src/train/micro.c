@@ -197,6 +197,7 @@ kl_status kl_trainer_fit_memory(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, c
                 .spec = {.pass = {.training = true, .loss = loss, .logits = logits},
                          .n_states = states_of(&o->optim),
                          .batch = batch,
+                         .meet = o->batchnorm_all,
                          .group = n_ctx > 1 || o->exchange}};
     const bool several = o->exchange && o->exchange->size > 1;
     int k = 0;

@@ -100,6 +100,7 @@ static void planned_is_held(kl_model *m, uint32_t flags, const kl_trainer_opts *
 
 static const kl_trainer_opts adamw = {0}, adamw5 = {.shards = 5}, adamw16 = {.shards = 16},
                              sgd4 = {.shards = 4, .optim = {.kind = KL_SGD}},
+                             all4 = {.shards = 4, .batchnorm_all = true},
                              momentum = {.optim = {.kind = KL_SGD, .momentum = 0.9f}};
 
 static void a_plan_is_what_training_holds(void **state)
@@ -109,6 +110,7 @@ static void a_plan_is_what_training_holds(void **state)
     planned_is_held(net_model(true, 1), 0, &adamw, 32);
     planned_is_held(net_model(true, 1), 0, &adamw5, 32); /* shards of two sizes */
     planned_is_held(net_model(true, 1), 0, &sgd4, 32);
+    planned_is_held(net_model(true, 1), 0, &all4, 32); /* all shards' values at once */
     planned_is_held(zoo("lenet", grey), 0, &adamw, 64);
     planned_is_held(zoo("lenet", grey), 0, &adamw16, 64);
     planned_is_held(zoo("lenet", grey), 0, &momentum, 48);
