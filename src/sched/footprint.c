@@ -37,7 +37,8 @@ static uint64_t place_rows(kl_graph *g)
     return bytes;
 }
 
-/** What the plan of a pass takes, or those of all shards that meet; *sums_elems: elements of its sums. */
+/** What the plan of a pass takes, or those of all shards that meet; *sums_elems: elements of its
+ * sums. */
 static kl_status pass_bytes(kl_model *m, kl_ctx *ctx, int64_t n, const kl__pass_spec *spec,
                             uint64_t *bytes, size_t *sums_elems)
 {

@@ -1,5 +1,6 @@
 /* Batch norm over all shards: a step is that of one shard but for rounding, and the same bits
  * whoever carries which shard. */
+#include "../support/count_alloc.h"
 #include "../support/fault_cl.h"
 #include "../support/thread_exchange.h"
 #include "nets.h"
@@ -376,6 +377,41 @@ static void a_bad_number_is_named(void **state)
     kl_ctx_destroy(c);
 }
 
+/* Once each batch size has run, a step allocates nothing and creates nothing. */
+static void a_step_only_enqueues(void **state)
+{
+    (void)state;
+    fault_cl_wrap(kl__cl());
+    kl__cl_set_table(fault_cl_table());
+    kl_ctx *c = kl_ctx_create(&(kl_ctx_opts){.flags = KL_CTX_NO_TUNE});
+    kl_model *m = make_model(KL_F32);
+    kl_trainer *tr = kl_trainer_create(
+        m, &c, 1, "loss", "logits", &(kl_trainer_opts){.shards = 4, .batchnorm_all = true});
+    batch *b = malloc(sizeof *b);
+    assert_non_null(tr);
+    for (int i = 0; i < 6; i++) {
+        fill(b, i & 1 ? 17 : BATCH, i, KL_F32);
+        assert_int_equal(kl_trainer_step(tr, b->binds, 2), KL_OK);
+    }
+    count_alloc_install();
+    const uint64_t creates = fault_cl_creates(), finishes = fault_cl_calls("clFinish");
+    for (int i = 0; i < 6; i++) {
+        fill(b, i & 1 ? 17 : BATCH, i, KL_F32);
+        assert_int_equal(kl_trainer_step(tr, b->binds, 2), KL_OK);
+    }
+    const uint64_t allocs = count_alloc_calls();
+    count_alloc_remove();
+    assert_int_equal(allocs, 0);
+    assert_int_equal(fault_cl_creates() - creates, 0);
+    assert_int_equal(fault_cl_calls("clFinish") - finishes, 0);
+    free(b);
+    kl_trainer_destroy(tr);
+    kl_model_destroy(m);
+    kl_ctx_destroy(c);
+    assert_int_equal(fault_cl_live(), 0);
+    kl__cl_set_table(NULL);
+}
+
 static void by_hand_is_refused(void **state)
 {
     (void)state;
@@ -434,6 +470,7 @@ int main(void)
         cmocka_unit_test(one_shard_needs_no_meeting),
         cmocka_unit_test(debug_buffers_find_nothing),
         cmocka_unit_test(a_bad_number_is_named),
+        cmocka_unit_test(a_step_only_enqueues),
         cmocka_unit_test(by_hand_is_refused),
         cmocka_unit_test(a_checkpoint_remembers),
     };
