@@ -59,8 +59,14 @@ void shares_print(FILE *to, const shares *s)
         if (x->lost) {
             fprintf(to, "%slost%s: %s\n", sgr(to, RED), plain, x->why);
         } else {
-            fprintf(to, "%2d of %d shards  %.*f images/s  busy %.0f%%\n", x->shards, s->total,
-                    x->images_per_second < 99.5 ? 1 : 0, x->images_per_second, 100 * x->busy);
+            fprintf(to, "%2d of %d shards  ", x->shards, s->total);
+            if (x->images_per_second > 0) {
+                fprintf(to, "%.*f images/s", x->images_per_second < 99.5 ? 1 : 0,
+                        x->images_per_second);
+            } else {
+                fputs("speed not known yet", to);
+            }
+            fprintf(to, "  busy %.0f%%\n", 100 * x->busy);
         }
     }
     fflush(to);

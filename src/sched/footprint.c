@@ -47,7 +47,14 @@ static kl_status add_passes(kl_model *m, kl_ctx *ctx, const kl__footprint_spec *
     kl__pass_spec eval = spec->pass;
     eval.training = false;
     kl_status st = pass_bytes(m, ctx, most, &eval, &out->eval, sums_elems);
-    return st == KL_OK ? pass_bytes(m, ctx, most, &spec->pass, &out->values, sums_elems) : st;
+    if (st == KL_OK)
+        st = pass_bytes(m, ctx, most, &spec->pass, &out->values, sums_elems);
+    if (st == KL_OK && spec->group && spec->batch % spec->shards) {
+        uint64_t less = 0;
+        st = pass_bytes(m, ctx, most - 1, &spec->pass, &less, sums_elems);
+        out->values += less;
+    }
+    return st;
 }
 
 static void one_buffer(kl__footprint *out, const char *what, uint64_t bytes)

@@ -9,6 +9,7 @@ typedef struct kl__footprint_spec {
     int n_states; /* of the optimizer */
     int64_t batch;
     int shards;
+    bool group; /* shards are run in any order: two sizes of them may not share memory */
 } kl__footprint_spec;
 
 /** Bytes. */

@@ -182,23 +182,35 @@ kl_status kl__plan_passes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     return st;
 }
 
+/** Where values lie in the arena. */
+static kl_status plan_memory(kl_graph *g, const kl__caps *caps, const kl__plan_opts *opts,
+                             uint32_t flags, kl__memory_plan *out)
+{
+    const uint32_t own = KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS;
+    const bool apart = (flags & own) || opts->separate;
+    return flags & (own | KL_CTX_SYNC) || opts->separate || opts->as_built || opts->prepare
+               ? kl__graph_memory(g, caps, alignment(caps), apart, out)
+               : kl__graph_memory_lanes(g, caps, alignment(caps), out);
+}
+
 kl_status kl__plan_bytes(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opts, uint64_t *out)
 {
     const kl__caps *caps = kl__ctx_caps(ctx);
-    bool debug = (kl__ctx_flags(ctx) & (KL_CTX_DEBUG_BUFFERS | KL_CTX_BARE_BUFFERS)) != 0;
     kl__memory_plan memory = {0};
-    size_t n_prepared = 0, align = alignment(caps);
+    size_t n_prepared = 0;
     kl_status st = kl__plan_passes(ctx, graph, opts, &n_prepared);
-    if (st == KL_OK) {
+    if (st == KL_OK)
         place_outputs(graph);
-        *out = constant_bytes(graph, align);
-        /* constants have a place of their own by then */
-        for (size_t i = 0; i < graph->n_nodes; i++)
-            if (kl__is_constant(graph->nodes[i]))
-                graph->nodes[i]->place = (kl__place){KL__AT_SLOT, {NULL, 0}, 0};
-        st = kl__graph_memory(graph, caps, align, debug || opts->separate, &memory);
-    }
-    *out = st == KL_OK ? *out + memory.arena_bytes : 0;
+    if (st == KL_OK && !opts->as_built && !opts->prepare)
+        st = kl__graph_order(graph, caps, alignment(caps));
+    *out = constant_bytes(graph, alignment(caps));
+    /* constants have a place of their own by then */
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        if (kl__is_constant(graph->nodes[i]))
+            graph->nodes[i]->place = (kl__place){KL__AT_SLOT, {NULL, 0}, 0};
+    if (st == KL_OK)
+        st = plan_memory(graph, caps, opts, kl__ctx_flags(ctx), &memory);
+    *out += memory.arena_bytes;
     return st;
 }
 
@@ -235,9 +247,7 @@ kl__plan *kl__plan_create(kl_ctx *ctx, kl_graph *graph, const kl__plan_opts *opt
     if (st == KL_OK)
         st = place_constants(p, align);
     if (st == KL_OK)
-        st = p->sync || opts->separate || opts->as_built || opts->prepare
-                 ? kl__graph_memory(graph, caps, align, p->debug || opts->separate, &p->memory)
-                 : kl__graph_memory_lanes(graph, caps, align, &p->memory);
+        st = plan_memory(graph, caps, opts, kl__ctx_flags(ctx), &p->memory);
     if (st == KL_OK)
         st = p->debug ? kl__debug_arena(p) : make_arena(p, opts->over);
     if (st == KL_OK)

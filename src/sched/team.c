@@ -30,10 +30,9 @@ static void lose(kl__team *t, kl__member *m)
     m->lost = true;
     const int left = count_alive(t);
     kl__unlock(&t->lock);
-    kl_device_info d = {0};
-    kl_ctx_info(m->ctx, &d);
-    kl__log(KL_LOG_WARN, "%s is lost in step %lld: %s; %d of %d devices go on", d.name,
-            (long long)(t->entry ? t->entry->sc.step : t->next_step), m->why, left, t->n);
+    if (left)
+        kl__log(KL_LOG_WARN, "step %lld: %d of %d devices go on, and nothing is lost",
+                (long long)(t->entry ? t->entry->sc.step : 0), left, t->n);
 }
 
 /** Whether a failure is the device's own: then the others can do without it. */
@@ -404,6 +403,21 @@ static void stop_threads(kl__team *t)
             kl__thread_join(t->member[i].thread);
 }
 
+/** The driver has made all its calls; false: it seems to have forgotten one. */
+static bool told_all(kl__member *m)
+{
+    kl__team *t = m->team;
+    bool in_time = true;
+    if (!t)
+        return true;
+    kl__lock(&t->lock);
+    while (m->owed && in_time)
+        in_time = kl__cond_wait_for(&t->cond, &t->lock, 5);
+    const bool all = !m->owed;
+    kl__unlock(&t->lock);
+    return all;
+}
+
 void kl__team_destroy(kl__team *t)
 {
     if (!t)
@@ -421,7 +435,7 @@ void kl__team_destroy(kl__team *t)
         if (t->member[i].ctx)
             (void)kl_ctx_finish(t->member[i].ctx);
     for (int i = 0; i < t->n; i++)
-        t->hung |= t->member[i].ctx && kl__ctx_hung(t->member[i].ctx);
+        t->hung |= (t->member[i].ctx && kl__ctx_hung(t->member[i].ctx)) || !told_all(&t->member[i]);
     for (int i = 0; i < t->n; i++)
         if (t->member[i].team)
             kl__member_finish(&t->member[i]);
@@ -436,6 +450,8 @@ void kl__team_destroy(kl__team *t)
         kl__free(t->received[i].bytes);
     kl__free(t->received);
     kl__free(t->reduced);
+    if (t->hung)
+        return; /* its driver may still call us */
     kl__cond_finish(&t->cond);
     kl__mutex_finish(&t->lock);
     kl__free(t);

@@ -75,7 +75,12 @@ typedef struct kl__member {
     double (*totals)[KL__TOTALS]; /* evaluation: a shard each; f32 or f64 as read */
     kl__event states_read;        /* a root's; none: they are there */
     kl__event own[KL__MAX_BUCKETS]; /* a root's: its own sums of a bucket are whole */
+    /* lock: when its first and its last shard of a step were done, 0: not; calls of the driver's that
+     * will say so are still owed */
+    double first_done, last_done;
+    int owed;
     double per_sample;            /* seconds; 0: not known */
+    double fixed;                 /* seconds of a step before its shards follow each other */
     double busy;
     int measured, n_passes;       /* steps measured; plans there were when it was */
     int idle;                     /* steps without a shard since the last with one */
@@ -133,7 +138,8 @@ kl_status kl__member_export(kl__member *m, kl__node_id id, int bucket, kl__mem *
 /** Parameters of the team's version are on the device. */
 kl_status kl__member_sync(kl__member *m);
 kl_status kl__member_upload(kl__member *m, const kl__team_entry *e, int first, int end);
-/** The next entry's samples set out while this one's are computed, if it is there and the split stays.
+/** The next entry's samples set out while this one's are computed, if it is there and the split
+ * stays.
  */
 kl_status kl__member_prefetch(kl__member *m, const kl__team_entry *e);
 
@@ -143,6 +149,7 @@ kl_status kl__root_commit(kl__member *m);
 
 /* team_speed.c */
 void kl__team_divide(kl__team *t);
-void kl__member_measured(kl__member *m, double seconds, int64_t samples);
+/** A step whose shards it began at `begin` is over. */
+void kl__member_measured(kl__member *m, double begin, int64_t batch);
 
 #endif

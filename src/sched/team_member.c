@@ -233,6 +233,50 @@ static kl_status join(const part *p, int shard, int b, bool last)
     return st;
 }
 
+/* Called by the driver when the first and when the last of its shards is done. */
+static void note(kl__member *m, double *when, kl_status st)
+{
+    kl__team *t = m->team;
+    const double now = kl__now();
+    kl__lock(&t->lock);
+    if (st == KL_OK)
+        *when = now;
+    m->owed--;
+    kl__cond_broadcast(&t->cond);
+    kl__unlock(&t->lock);
+}
+
+static void on_first(void *member, kl_status st)
+{
+    kl__member *m = member;
+    note(m, &m->first_done, st);
+}
+
+static void on_last(void *member, kl_status st)
+{
+    kl__member *m = member;
+    note(m, &m->last_done, st);
+}
+
+static kl_status note_end(kl__member *m, void (*fn)(void *member, kl_status st))
+{
+    kl__event e = {NULL};
+    kl_status st = kl__lane_mark(kl__ctx_lane(m->ctx, KL__COMPUTE), &e);
+    if (st != KL_OK)
+        return st;
+    kl__lock(&m->team->lock);
+    m->owed++;
+    kl__unlock(&m->team->lock);
+    st = kl__event_notify(m->ctx, e, fn, m);
+    kl__event_release(&e);
+    if (st != KL_OK) {
+        kl__lock(&m->team->lock);
+        m->owed--;
+        kl__unlock(&m->team->lock);
+    }
+    return st;
+}
+
 static kl_status run_shard(const part *p, int shard)
 {
     kl__member *m = p->m;
@@ -265,7 +309,9 @@ static kl_status run_shard(const part *p, int shard)
         if (st == KL_OK)
             st = join(p, shard, b, last);
     }
-    return st;
+    if (st == KL_OK && shard == m->first && !last)
+        st = note_end(m, on_first);
+    return st == KL_OK && last ? note_end(m, on_last) : st;
 }
 
 kl_status kl__member_part(kl__member *m, kl__team_entry *e, bool keep, int base, int shards)
@@ -275,6 +321,9 @@ kl_status kl__member_part(kl__member *m, kl__team_entry *e, bool keep, int base,
     kl_status st = kl__tree_grow(m->stepper, keep ? m->team->opts.step.shards : m->end - base + 1);
     if (st == KL_OK && m->first < m->end)
         st = kl__member_upload(m, e, m->first, m->end);
+    kl__lock(&m->team->lock);
+    m->first_done = m->last_done = 0;
+    kl__unlock(&m->team->lock);
     for (int i = m->first; st == KL_OK && i < m->end && !kl__team_stopped(m->team); i++)
         st = run_shard(&p, i);
     return st;
@@ -283,7 +332,7 @@ kl_status kl__member_part(kl__member *m, kl__team_entry *e, bool keep, int base,
 static kl_status follower_step(kl__member *m, kl__team_entry *e)
 {
     kl__team *t = m->team;
-    const int shards = t->opts.step.shards, base = t->opts.all_reduce ? t->first : 0;
+    const int base = t->opts.all_reduce ? t->first : 0;
     if (m->first == m->end)
         return KL_OK;
     kl_status st = kl__member_sync(m);
@@ -299,9 +348,7 @@ static kl_status follower_step(kl__member *m, kl__team_entry *e)
     if (st == KL_OK)
         st = deliver(m);
     if (st == KL_OK)
-        kl__member_measured(m, kl__now() - begin,
-                            kl__shard_at(e->batch, m->end, shards) -
-                                kl__shard_at(e->batch, m->first, shards));
+        kl__member_measured(m, begin, e->batch);
     return st;
 }
 

@@ -28,55 +28,23 @@ static void swap(char **a, char **b)
 
 /* ---- the others' sums ---- */
 
-/** Waits for news of the others, the lock held; takes the time when the own shards are done on the
- * way. */
-static kl_status wait_news(kl__member *m, double *own_done)
+/** Waits for a bucket of a member's node, which it may not have begun to send. */
+static kl_status wait_for(kl__member *m, kl__member *f, kl__node_id id, int bucket, kl__sent **out)
 {
     kl__team *t = m->team;
-    const kl__event last = m->own[m->stepper->n_buckets - 1];
-    if (!last.h || *own_done) {
-        kl__cond_wait(&t->cond, &t->lock);
-        return KL_OK;
-    }
-    kl__cond_wait_for(&t->cond, &t->lock, 0.001);
-    const int poll = kl__event_poll(m->ctx, last);
-    *own_done = poll == 0 ? kl__now() : 0;
-    return poll < 0 ? (kl_status)poll : KL_OK;
-}
-
-/** Waits for a bucket of a member's node. */
-static kl_status wait_for(kl__member *m, const kl__sent *n, int bucket, double *own_done)
-{
-    kl__team *t = m->team;
-    kl_status st = KL_OK;
-    kl__lock(&t->lock);
-    while (st == KL_OK && !t->stop && n->ready <= bucket)
-        st = wait_news(m, own_done);
-    if (st == KL_OK && t->stop)
-        st = kl__fail(KL_E_CANCELLED, "another device failed");
-    kl__unlock(&t->lock);
-    return st;
-}
-
-/** The node of that id, as soon as the member has begun to send it. */
-static kl_status wait_sent(kl__member *m, kl__member *f, kl__node_id id, double *own_done,
-                           kl__sent **out)
-{
-    kl__team *t = m->team;
-    kl_status st = KL_OK;
     *out = NULL;
     kl__lock(&t->lock);
-    while (st == KL_OK && !*out && !t->stop) {
-        for (int j = 0; j < f->n_sent; j++)
+    for (;;) {
+        for (int j = 0; !*out && j < f->n_sent; j++)
             if (f->sent[j].id.level == id.level && f->sent[j].id.index == id.index)
                 *out = &f->sent[j];
-        if (!*out)
-            st = wait_news(m, own_done);
+        if (t->stop || (*out && (*out)->ready > bucket))
+            break;
+        kl__cond_wait(&t->cond, &t->lock);
     }
-    if (st == KL_OK && !*out)
-        st = kl__fail(KL_E_CANCELLED, "another device failed");
+    const bool stop = t->stop;
     kl__unlock(&t->lock);
-    return st;
+    return stop ? kl__fail(KL_E_CANCELLED, "another device failed") : KL_OK;
 }
 
 /** A bucket of a node from host memory into the tree. */
@@ -107,7 +75,7 @@ static kl_status take(kl__member *m, const kl__sent *n, int b, bool first_of_buc
     return st;
 }
 
-static kl_status take_members(kl__member *m, int b, const tree *w, bool *first, double *own_done)
+static kl_status take_members(kl__member *m, int b, const tree *w, bool *first)
 {
     kl__team *t = m->team;
     kl_status st = KL_OK;
@@ -120,9 +88,7 @@ static kl_status take_members(kl__member *m, int b, const tree *w, bool *first, 
         for (int k = 0; st == KL_OK && k < n; k++) {
             /* members list nodes as they are made; the tree wants them in order */
             kl__sent *sent;
-            st = wait_sent(m, f, id[k], own_done, &sent);
-            if (st == KL_OK)
-                st = wait_for(m, sent, b, own_done);
+            st = wait_for(m, f, id[k], b, &sent);
             if (st == KL_OK)
                 st = take(m, sent, b, *first, w);
             *first = false;
@@ -238,7 +204,7 @@ static kl_status reduce(kl__member *m)
 }
 
 /** All shards' sums are in the root's, where this process has the root of all. */
-static kl_status merge(kl__member *m, double *own_done)
+static kl_status merge(kl__member *m)
 {
     kl__team *t = m->team;
     kl__stepper *s = m->stepper;
@@ -249,7 +215,7 @@ static kl_status merge(kl__member *m, double *own_done)
     kl_status st = KL_OK;
     for (int b = 0; st == KL_OK && b < s->n_buckets; b++) {
         bool first = true;
-        st = take_members(m, b, &w, &first, own_done);
+        st = take_members(m, b, &w, &first);
         if (st == KL_OK && x && !x->rank && !t->opts.all_reduce)
             st = take_processes(m, b, &w, &first);
         for (int i = 0; st == KL_OK && i < held; i++)
@@ -296,7 +262,7 @@ static kl_status lead(kl__member *m)
     return st;
 }
 
-static kl_status update(kl__member *m, const kl__team_entry *e, double *own_done)
+static kl_status update(kl__member *m, const kl__team_entry *e)
 {
     kl__team *t = m->team;
     kl__stepper *s = m->stepper;
@@ -318,10 +284,6 @@ static kl_status update(kl__member *m, const kl__team_entry *e, double *own_done
     if (st == KL_OK)
         st = kl__lane_read(lane, (kl__span){s->replica->params, 0}, m->params, t->param_bytes,
                            &params);
-    if (st == KL_OK && !*own_done && m->first < m->end) {
-        st = kl__event_wait(m->ctx, m->own[s->n_buckets - 1]);
-        *own_done = kl__now();
-    }
     kl_status one = kl__event_wait(m->ctx, totals), two = kl__event_wait(m->ctx, params);
     kl__event_release(&totals);
     kl__event_release(&params);
@@ -378,9 +340,6 @@ kl_status kl__root_step(kl__member *m, kl__team_entry *e)
     const kl_exchange *x = t->opts.exchange;
     const bool here = !x || !x->rank;
     const tree w = tree_of(t);
-    const int64_t samples = kl__shard_at(e->batch, m->end, t->opts.step.shards) -
-                            kl__shard_at(e->batch, m->first, t->opts.step.shards);
-    double own_done = 0;
     kl_status st = here ? lead(m) : KL_OK;
     if (st == KL_OK)
         st = kl__member_sync(m);
@@ -390,18 +349,16 @@ kl_status kl__root_step(kl__member *m, kl__team_entry *e)
     if (st == KL_OK)
         st = kl__member_prefetch(m, e);
     if (st == KL_OK)
-        st = merge(m, &own_done);
+        st = merge(m);
     if (st == KL_OK && here)
-        st = update(m, e, &own_done);
-    else if (!own_done)
-        own_done = kl__now();
+        st = update(m, e);
     if (st == KL_OK && x)
         st = exchanged(t, x->broadcast(x->user, m->params, t->param_bytes + t->totals_bytes, 0));
     if (st != KL_OK) {
         kl_status over = kl_ctx_finish(m->ctx); /* what it reads and writes is used again */
         return st == KL_E_CANCELLED ? over : st;
     }
-    kl__member_measured(m, own_done - begin, samples);
+    kl__member_measured(m, begin, e->batch);
     take_result(m, e);
     publish(m, e, here);
     return here ? fetch_states(m) : KL_OK;

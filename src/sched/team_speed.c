@@ -15,20 +15,45 @@ static int count_passes(const kl__member *m)
     return n;
 }
 
-void kl__member_measured(kl__member *m, double seconds, int64_t samples)
+/** Seconds per sample of a step, without what it costs whatever the number of shards is (waiting for
+ * the first launch, a short pipeline): with it, whoever has few shards would look slow and get fewer
+ * still. From the end of the first shard to that of the last; of a single one, less what steps of
+ * several showed. */
+static double pace(kl__member *m, double begin, double first, double last, int64_t batch)
 {
-    const int passes = count_passes(m);
-    if (samples <= 0 || seconds <= 0)
+    const int shards = m->team->opts.step.shards;
+    const int64_t from = kl__shard_at(batch, m->first, shards),
+                  one = kl__shard_at(batch, m->first + 1, shards) - from,
+                  all = kl__shard_at(batch, m->end, shards) - from;
+    if (first <= begin || all <= one) {
+        const double whole = last - begin;
+        return fmax(whole - m->fixed, 0.2 * whole) / (double)all;
+    }
+    const double per = (last - first) / (double)(all - one);
+    const double fixed = fmax(0, first - begin - per * (double)one);
+    m->fixed = m->fixed > 0 ? 0.7 * m->fixed + 0.3 * fixed : fixed;
+    return per;
+}
+
+void kl__member_measured(kl__member *m, double begin, int64_t batch)
+{
+    const int passes = count_passes(m), shards = m->team->opts.step.shards;
+    if (kl__shard_at(batch, m->end, shards) <= kl__shard_at(batch, m->first, shards))
         return;
     kl__lock(&m->team->lock);
-    m->busy += seconds;
+    const double first = m->first_done, last = m->last_done;
+    if (last <= begin) { /* the driver has not said yet */
+        kl__unlock(&m->team->lock);
+        return;
+    }
+    m->busy += last - begin;
     if (passes != m->n_passes) { /* planned, and perhaps compiled, meanwhile */
         m->n_passes = passes;
         m->measured = 0;
     } else if (m->measured++ >= COLD) {
         /* half the weight is the last two steps': a device that slows down is noticed soon, a
          * hiccup soon forgotten */
-        const double now = seconds / (double)samples;
+        const double now = pace(m, begin, first, last, batch);
         const bool fresh = m->per_sample <= 0 || m->idle >= TRY_AGAIN;
         m->per_sample = fresh ? now : 0.7 * m->per_sample + 0.3 * now;
         m->idle = 0;
@@ -64,7 +89,8 @@ static double guess(const kl__team *t)
 }
 
 /** Whoever is so slow that it gets nothing is tried with one shard now and then: its speed may have
- * changed. The longer that step takes, the rarer, so that it costs a sixteenth of the time at most. */
+ * changed. The longer that step takes, the rarer, so that it costs a sixteenth of the time at most.
+ */
 static bool try_idle(kl__team *t, const double *seconds, int *counts)
 {
     double step = 0;
@@ -112,7 +138,8 @@ void kl__team_divide(kl__team *t)
         kl__split_by_speed(shards, seconds, t->n, counts);
     const bool first = !t->counts_known, tried = !t->opts.split && try_idle(t, seconds, counts);
     t->counts_known = true;
-    give(t, first || gone || tried || t->opts.split || kl__split_better(t->counts, counts, seconds, t->n)
+    give(t, first || gone || tried || t->opts.split ||
+                    kl__split_better(t->counts, counts, seconds, t->n)
                 ? counts
                 : (const int *)memcpy(counts, t->counts, sizeof counts));
 }

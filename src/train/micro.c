@@ -133,7 +133,8 @@ static kl_status agree(search *s, const kl_exchange *e, kl_status mine, int k)
     if (st != KL_OK || mine != KL_OK)
         return st == KL_OK ? mine : st;
     if (votes[FAILED] > 0)
-        return kl__fail(KL_E_MEMORY, "the training does not fit into the memory of another process");
+        return kl__fail(KL_E_MEMORY,
+                        "the training does not fit into the memory of another process");
     for (int i = FAILED - 1; i > k; i--)
         if (votes[i] > 0) {
             bool fits;
@@ -195,7 +196,8 @@ kl_status kl_trainer_fit_memory(kl_model *m, kl_ctx *const *ctx, size_t n_ctx, c
                 .memory = memory,
                 .spec = {.pass = {.training = true, .loss = loss, .logits = logits},
                          .n_states = states_of(&o->optim),
-                         .batch = batch}};
+                         .batch = batch,
+                         .group = n_ctx > 1 || o->exchange}};
     const bool several = o->exchange && o->exchange->size > 1;
     int k = 0;
     s.first = o->shards ? o->shards : several || n_ctx > 1 ? GROUP_SHARDS : 1;

@@ -1,6 +1,7 @@
 /* Training over devices of several drivers at once: the first usable device of every platform there
- * is, or, with one platform, equal parts of its device. KILN_TEST_PLATFORMS=N: fewer than N platforms
- * are a failure (tools/platforms --mix says so). KILN_TEST_TINY=1: little work, for simulators. */
+ * is, or, with one platform, equal parts of its device. KILN_TEST_PLATFORMS=N: fewer than N
+ * platforms are a failure (tools/platforms --mix says so). KILN_TEST_TINY=1: little work, for
+ * simulators. */
 #include "nets.h"
 
 #include "base/str.h"
@@ -214,8 +215,8 @@ static void tell(const group *g, const result *r)
 
 /* A group of devices of any drivers gives what the first of them gives alone with the same shards:
  * within the error of reordered sums, and bit by bit where all are of one kind. Every device takes
- * part, the loss falls, all hold the same parameters after every step. The same split gives the same
- * bits again. */
+ * part, the loss falls, all hold the same parameters after every step. The same split gives the
+ * same bits again. */
 static void a_mix_trains_like_one_device(void **state)
 {
     (void)state;

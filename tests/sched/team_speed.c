@@ -96,8 +96,8 @@ static void shares(field *f, kl_share *s)
     assert_int_equal(s[0].shards + s[1].shards, SHARDS);
 }
 
-/** Images per second of the best split into whole shards, at these speeds; *first: its shards of the
- * first device. */
+/** Images per second of the best split into whole shards, at these speeds; *first: its shards of
+ * the first device. */
 static double best(const kl_share *s, int *first)
 {
     double most = 0;
@@ -143,8 +143,8 @@ static bool near_best(field *f)
     double rate = TIMED * BATCH / steps(f, TIMED);
     shares(f, s);
     double bound = best(s, &want);
-    print_message("  %.0f images/s, at most %.0f by whole shards (%d and %d; here %d and %d)\n", rate,
-                  bound, want, SHARDS - want, s[0].shards, s[1].shards);
+    print_message("  %.0f images/s, at most %.0f by whole shards (%d and %d; here %d and %d)\n",
+                  rate, bound, want, SHARDS - want, s[0].shards, s[1].shards);
     return rate >= 0.9 * bound;
 }
 

@@ -1,4 +1,5 @@
-/* Training over several devices: the same shards give the same bits, whoever carries which of them. */
+/* Training over several devices: the same shards give the same bits, whoever carries which of them.
+ */
 #include "team_rig.h"
 
 #include "base/mem.h"
