@@ -274,9 +274,9 @@ kl_ctx *kl__ctx_wrap(cl_context context, cl_device_id device, cl_command_queue q
 
 /* ---- end ---- */
 
-/* A context should hold its device, but there is a driver whose contexts do not hold parts: its threads
- * touch the part when they let go of a command, after they have told that it ended. Commands hold the
- * context, so the part may go when nobody else does. false: it may not. */
+/* A context should hold its device, but there is a driver whose contexts do not hold parts: its
+ * threads touch the part when they let go of a command, after they have told that it ended.
+ * Commands hold the context, so the part may go when nobody else does. false: it may not. */
 static bool part_is_idle(kl_ctx *ctx)
 {
     cl_uint holders = 0;
