@@ -69,9 +69,9 @@ typedef struct kl_trainer_opts {
     const kl_param_rule *rules;  /* copied */
     size_t n_rules;
     /* Fixed pieces of a batch, 1 to 256, gradients summed by index in a fixed tree; saved in the
-     * checkpoint. The result depends on their number, not on who computes which. One after the other
-     * on a device, so its memory holds the values of one. 0: one context 1, several contexts or
-     * processes 16 */
+     * checkpoint. The result depends on their number, not on who computes which. One after the
+     * other on a device, so its memory holds the values of one. 0: one context 1, several contexts
+     * or processes 16 */
     int shards;
     /* default: a step whose gradient is not finite is an error that names the first layer */
     bool allow_nan;
@@ -79,8 +79,8 @@ typedef struct kl_trainer_opts {
     const double *split;
     /* training over several processes; NULL: this one alone. Borrowed until the trainer goes */
     const kl_exchange *exchange;
-    /* with `exchange`: the processes' gradients are summed by its all_reduce (no fixed order: bits may
-     * depend on how many there are) instead of by the tree over all shards */
+    /* with `exchange`: the processes' gradients are summed by its all_reduce (no fixed order: bits
+     * may depend on how many there are) instead of by the tree over all shards */
     bool all_reduce;
     /* steps between two proofs that all devices hold the same parameters; 0: 64 */
     int check_every;
@@ -105,16 +105,16 @@ KL_API kl_trainer *kl_trainer_create(kl_model *m, kl_ctx *const *ctx, size_t n_c
 KL_API void kl_trainer_destroy(kl_trainer *tr);
 /** Several contexts or an exchange: training over a group. Each step's shards are spread over the
  * contexts, the sums meet on the first one, which updates; the others take its parameters. Where a
- * context fails or hangs, it is left out from then on (a warning says so), the step is computed again
- * by the others, to the same bits where they are of one kind, and nothing is lost; with none left the
- * call gives KL_E_DEVICE, and kl_trainer_save still writes the last complete step. */
+ * context fails or hangs, it is left out from then on (a warning says so), the step is computed
+ * again by the others, to the same bits where they are of one kind, and nothing is lost; with none
+ * left the call gives KL_E_DEVICE, and kl_trainer_save still writes the last complete step. */
 /** One update from one batch. Queues: host memory of binds is copied before it returns, tensors
  * must stay unchanged until the step ran. Waits for nothing but the end of the step before the
  * last. */
 KL_API kl_status kl_trainer_step(kl_trainer *tr, const kl_bind *binds, size_t n_binds);
 /** A step by hand, on one context: any number (up to 256) of passes that add their gradients in the
- * order of the calls, then the update from their sum. The same as a kl_trainer_step whose shards they
- * are. */
+ * order of the calls, then the update from their sum. The same as a kl_trainer_step whose shards
+ * they are. */
 KL_API kl_status kl_trainer_backward(kl_trainer *tr, const kl_bind *binds, size_t n_binds);
 KL_API kl_status kl_trainer_update(kl_trainer *tr);
 /** The same forward pass without update, in inference form; adds to the evaluation's totals. */
@@ -131,7 +131,8 @@ KL_API kl_model *kl_trainer_model(const kl_trainer *tr); /* borrowed */
 typedef struct kl_share {
     kl_device_info device;
     int shards;               /* of the last step */
-    double images_per_second; /* of its own work, transfers and waiting left out; 0: not known yet */
+    double
+        images_per_second; /* of its own work, transfers and waiting left out; 0: not known yet */
     double busy;              /* fraction of the time since the training began */
     bool lost;
     char why[160];            /* lost: what happened */
@@ -144,7 +145,7 @@ KL_API kl_status kl_trainer_shares(const kl_trainer *tr, kl_share *out, size_t c
 typedef struct kl_micro {
     int shards;          /* fewest (1, or the contexts' or processes' 16, doubled) that fit */
     int64_t micro_batch; /* samples of the largest shard */
-    uint64_t bytes;      /* device memory of the training, as planned: the largest of the contexts */
+    uint64_t bytes; /* device memory of the training, as planned: the largest of the contexts */
 } kl_micro;
 /** How many shards make a training step of `batch` samples fit into `memory` bytes of each context
  * (0: what the device has), with room to evaluate micro_batch samples at a time. Plans without
