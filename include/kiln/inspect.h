@@ -95,8 +95,8 @@ KL_API const char *kl_bound_name(kl_bound bound); /* "arithmetic" */
  * its driver gives no times. Starts anew where a trace was under way. */
 KL_API kl_status kl_ctx_trace(kl_ctx *ctx);
 /** Waits for the queues, ends the traces of these contexts and writes them to `path` (NULL: drops
- * them) as one in Chrome's trace format, for Perfetto or chrome://tracing: a process per context, one
- * row per queue, one slice per command, an arrow per transfer between contexts. */
+ * them) as one in Chrome's trace format, for Perfetto or chrome://tracing: a process per context,
+ * one row per queue, one slice per command, an arrow per transfer between contexts. */
 KL_API kl_status kl_ctx_trace_write(kl_ctx *const *ctx, size_t n_ctx, const char *path);
 /** A trace of `runs` passes (0: 5) of `batch` random samples, as kl_model_profile runs them, after
  * one that is not recorded. */

@@ -58,8 +58,8 @@ typedef struct kl_bind {
  * left out. All batch sizes must agree. */
 KL_API kl_status kl_model_run(kl_model *m, kl_ctx *ctx, const kl_bind *binds, size_t n_binds);
 
-/* ---- passes and tickets: queued work whose end can be waited for, polled, called back, or had as an
- * event -------------------------- */
+/* ---- passes and tickets: queued work whose end can be waited for, polled, called back, or had as
+ * an event -------------------------- */
 typedef struct kl_queue kl_queue;
 typedef struct kl_ticket kl_ticket;
 struct kl_trainer;
@@ -84,8 +84,8 @@ typedef struct kl_pass {
     /* Forward, host memory only: may wait so many seconds for other passes of the same model and
      * outputs, to run with them as one batch. 0: runs alone. */
     double merge;
-    /* Called once when the pass is done, failed or was cancelled, from a thread of the queue's or of
-     * whoever waits; it must not wait for tickets. NULL: none. */
+    /* Called once when the pass is done, failed or was cancelled, from a thread of the queue's or
+     * of whoever waits; it must not wait for tickets. NULL: none. */
     void (*on_done)(void *user, kl_ticket *t, kl_status status);
     void *user;
     uint32_t reserved[8];
@@ -97,9 +97,9 @@ typedef struct kl_queue_opts {
     uint32_t reserved[8];
 } kl_queue_opts;
 /** A queue of passes over a group. Any thread may submit. A forward pass that binds tensors runs on
- * their context; others go to the device that by measured cost is done with them first. Passes of one
- * trainer keep their order. opts NULL: defaults. Caller owns; contexts, models and trainers must
- * outlive it. */
+ * their context; others go to the device that by measured cost is done with them first. Passes of
+ * one trainer keep their order. opts NULL: defaults. Caller owns; contexts, models and trainers
+ * must outlive it. */
 KL_API kl_queue *kl_queue_create(kl_ctx *const *ctx, size_t n_ctx, const kl_queue_opts *opts);
 KL_API void kl_queue_destroy(kl_queue *q); /* waits for what was submitted */
 /** Queues a pass and returns; only a full queue makes it wait. *out: caller owns,

@@ -151,6 +151,7 @@ kl_ctx *kl__ctx_open(const kl__cl_table *cl, const kl__found *f, const kl_ctx_op
     if (!ctx)
         return NULL;
     ctx->caps = f->caps;
+    ctx->part = f->owned;
     if (take_opts(ctx, o) || open_device(ctx, f)) {
         kl_ctx_destroy(ctx);
         return NULL;
@@ -273,6 +274,25 @@ kl_ctx *kl__ctx_wrap(cl_context context, cl_device_id device, cl_command_queue q
 
 /* ---- end ---- */
 
+/* A context should hold its device, but there is a driver whose contexts do not hold parts: its
+ * threads touch the part when they let go of a command, after they have told that it ended.
+ * Commands hold the context, so the part may go when nobody else does. false: it may not. */
+static bool part_is_idle(kl_ctx *ctx)
+{
+    cl_uint holders = 0;
+    const double until = kl__now() + 1;
+    while (!ctx->cl->clGetContextInfo(ctx->context, CL_CONTEXT_REFERENCE_COUNT, sizeof holders,
+                                      &holders, NULL) &&
+           holders > 1) {
+        if (kl__now() > until)
+            return false;
+        kl__lock(&ctx->build_lock);
+        kl__cond_wait_for(&ctx->built, &ctx->build_lock, 1e-4);
+        kl__unlock(&ctx->build_lock);
+    }
+    return true;
+}
+
 /* The objects of a hung device are left: its driver may still use them. */
 static void release_objects(kl_ctx *ctx)
 {
@@ -281,9 +301,10 @@ static void release_objects(kl_ctx *ctx)
     for (int i = 0; i < KL__ALL_LANES; i++)
         if (ctx->lane[i].queue)
             ctx->cl->clReleaseCommandQueue(ctx->lane[i].queue);
+    bool idle = !ctx->part || !ctx->context || part_is_idle(ctx);
     if (ctx->context)
         ctx->cl->clReleaseContext(ctx->context);
-    if (ctx->device)
+    if (ctx->device && idle)
         ctx->cl->clReleaseDevice(ctx->device);
 }
 

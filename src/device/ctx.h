@@ -156,6 +156,7 @@ struct kl_ctx {
     const kl__cl_table *cl;
     cl_device_id device;
     cl_context context;
+    bool part; /* the device is a part that was made for us */
     kl__caps caps;
     uint32_t flags;
     char *cache_dir;  /* NULL: none */

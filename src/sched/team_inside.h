@@ -77,8 +77,8 @@ typedef struct kl__member {
     double (*totals)[KL__TOTALS]; /* evaluation: a shard each; f32 or f64 as read */
     kl__event states_read;        /* a root's; none: they are there */
     kl__event own[KL__MAX_BUCKETS]; /* a root's: its own sums of a bucket are whole */
-    /* lock: when its first and its last shard of a step were done, 0: not; calls of the driver's that
-     * will say so are still owed */
+    /* lock: when its first and its last shard of a step were done, 0: not; calls of the driver's
+     * that will say so are still owed */
     double first_done, last_done;
     int owed;
     double per_sample;            /* seconds; 0: not known */

@@ -15,10 +15,10 @@ static int count_passes(const kl__member *m)
     return n;
 }
 
-/** Seconds per sample of a step, without what it costs whatever the number of shards is (waiting for
- * the first launch, a short pipeline): with it, whoever has few shards would look slow and get fewer
- * still. From the end of the first shard to that of the last; of a single one, less what steps of
- * several showed. */
+/** Seconds per sample of a step, without what it costs whatever the number of shards is (waiting
+ * for the first launch, a short pipeline): with it, whoever has few shards would look slow and get
+ * fewer still. From the end of the first shard to that of the last; of a single one, less what
+ * steps of several showed. */
 static double pace(kl__member *m, double begin, double first, double last, int64_t batch)
 {
     const int shards = m->team->opts.step.shards;

@@ -1,5 +1,5 @@
-/* One epoch of the zoo's `fashion` net on Fashion-MNIST, by one device and over two (three seeds): the
- * same shards give the same accuracy to the bit, and that of plain training within a point. */
+/* One epoch of the zoo's `fashion` net on Fashion-MNIST, by one device and over two (three seeds):
+ * the same shards give the same accuracy to the bit, and that of plain training within a point. */
 #include "team_rig.h"
 
 #include <math.h>
