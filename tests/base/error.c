@@ -23,7 +23,8 @@ static void every_status_has_its_name(void **state)
     assert_string_equal(kl_status_name(KL_E_NO_DEVICE), "KL_E_NO_DEVICE");
     assert_string_equal(kl_status_name(KL_E_NUMERIC), "KL_E_NUMERIC");
     assert_string_equal(kl_status_name((kl_status)1), "KL_E_?");
-    assert_string_equal(kl_status_name((kl_status)-12), "KL_E_?");
+    assert_string_equal(kl_status_name(KL_E_FULL), "KL_E_FULL");
+    assert_string_equal(kl_status_name((kl_status)-13), "KL_E_?");
 }
 
 static void version_is_the_header_s(void **state)
