@@ -77,12 +77,17 @@ static kl_status run_task(kl__team *t, kl__task task)
     return st == KL_OK && lost ? KL_E_DEVICE : st;
 }
 
-/** What is whole is the newest: no device has a later state. */
+/** What the host has whole is the newest: no device that is left has a later state. */
+static void go_back(kl__team *t)
+{
+    t->next_step -= t->version - t->committed;
+    t->version = t->committed;
+}
+
 static kl_status nobody_left(kl__team *t)
 {
     const char *why = "";
-    t->next_step -= t->version - t->committed;
-    t->version = t->committed;
+    go_back(t);
     for (int i = 0; i < t->n; i++)
         why = t->member[i].why[0] ? t->member[i].why : why;
     return kl__fail(KL_E_DEVICE, "no device is left to train on%s%s",
@@ -112,7 +117,7 @@ static kl_status run_step(kl__team *t, uint64_t k)
         if (!choose_root(t))
             return nobody_left(t);
         if (must_go_back(t)) {
-            t->version = t->committed;
+            go_back(t);
             const kl_status st = run_step(t, k - 1);
             if (st != KL_OK)
                 return st;
@@ -140,7 +145,7 @@ static kl_status commit(kl__team *t)
         if (!must_go_back(t))
             st = run_task(t, KL__TASK_COMMIT);
         if (st == KL_E_DEVICE && t->committed != t->version && first_alive(t)) {
-            t->version = t->committed;
+            go_back(t);
             st = run_step(t, t->run - 1);
         }
         if (st != KL_OK && st != KL_E_DEVICE)

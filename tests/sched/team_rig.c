@@ -20,11 +20,11 @@ double team_timeout;
 static kl_device_info best; /* known once n_same is not 0 */
 static int n_same, first_same;
 
-static bool open_group(team_group *g, const char *devices)
+static kl_status open_group(team_group *g, const char *devices)
 {
     const kl_ctx_opts o = {.device = devices, .timeout = team_timeout};
     *g = (team_group){.n = 0};
-    return kl_ctx_create_group(&o, g->ctx, TEAM_MAX, &g->n) == KL_OK;
+    return kl_ctx_create_group(&o, g->ctx, TEAM_MAX, &g->n);
 }
 
 int team_count(void)
@@ -46,16 +46,21 @@ int team_count(void)
     return n_same;
 }
 
-bool team_devices(team_group *g, int n)
+kl_status team_open(team_group *g, int n)
 {
     char choice[128] = "";
-    if (team_count() < n)
-        return false;
     for (int i = 0; i < n; i++)
         snprintf(choice + strlen(choice), sizeof choice - strlen(choice), "%s%d:%d", i ? "," : "",
                  best.platform, first_same + i);
-    if (!open_group(g, choice))
-        fail_msg("%s: %s", choice, kl_last_error());
+    return open_group(g, choice);
+}
+
+bool team_devices(team_group *g, int n)
+{
+    if (team_count() < n)
+        return false;
+    if (team_open(g, n) != KL_OK)
+        fail_msg("%d devices: %s", n, kl_last_error());
     assert_int_equal(g->n, n);
     return true;
 }
@@ -65,7 +70,7 @@ bool team_parts(team_group *g, int n)
     char choice[64];
     team_count();
     snprintf(choice, sizeof choice, "%d:%d/%d", best.platform, first_same, n);
-    return open_group(g, choice) && (int)g->n == n;
+    return open_group(g, choice) == KL_OK && (int)g->n == n;
 }
 
 void team_close(team_group *g)

@@ -18,6 +18,8 @@ extern double team_timeout; /* kl_ctx_opts.timeout of what is opened from now on
 int team_count(void);
 /** n equal devices of one platform; false: there are not so many. */
 bool team_devices(team_group *g, int n);
+/** The same where one may fail: what kl_ctx_create_group says; n: at most team_count. */
+kl_status team_open(team_group *g, int n);
 /** The n equal parts of the first of them; false: it cannot be cut. */
 bool team_parts(team_group *g, int n);
 void team_close(team_group *g);

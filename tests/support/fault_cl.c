@@ -75,7 +75,7 @@ static cl_int hit(int f)
 /* The code to fail with; 0: go on. `o` is what the call is about: a context, queue, event, ... */
 static cl_int hit_on(int f, const void *o)
 {
-    cl_int dead = fault_device_call(o);
+    cl_int dead = fault_device_call(o, names[f]);
     if (dead) {
         atomic_fetch_add(&calls[f], 1);
         atomic_fetch_add(&total, 1);
@@ -123,7 +123,7 @@ static void count(fault_cl_kind kind, int delta)
         return o;                                                                                  \
     }
 /* What a creation is about. */
-#define OF_clCreateContext c[0]
+#define OF_clCreateContext fault_device_meet(c[0])
 #define OF_clCreateCommandQueue b
 #define OF_clCreateBuffer a
 #define OF_clCreateProgramWithSource a
@@ -133,6 +133,8 @@ static void count(fault_cl_kind kind, int delta)
     static cl_int CL_API_CALL w_##f(__VA_ARGS__, cl_uint nw, const cl_event *w, cl_event *e)       \
     {                                                                                              \
         cl_int code = hit_on(F_##f, (const void *)(uintptr_t)a);                                   \
+        if (!code)                                                                                 \
+            fault_device_enqueue(a);                                                               \
         if (!code && !(code = in->f args) && e) {                                                  \
             count(FAULT_EVENT, 1);                                                                 \
             fault_device_command(*e, a);                                                           \
@@ -173,8 +175,8 @@ CREATE(clCreateCommandQueue, FAULT_QUEUE, cl_command_queue, (a, b, c, err), cl_c
 CALL(clRetainCommandQueue, FAULT_QUEUE, 1, (a), cl_command_queue a)
 static cl_int release_queue(cl_command_queue q)
 {
-    in->clFinish(q);
     fault_device_queue_ends(q);
+    in->clFinish(q);
     return in->clReleaseCommandQueue(q);
 }
 static cl_int CL_API_CALL w_clReleaseCommandQueue(cl_command_queue q)
