@@ -96,7 +96,8 @@ int recipe_make(const args *a, int64_t per_epoch, kl_trainer_opts *out)
                                                            ? (float)KL_NONE
                                                            : (float)decay},
                              .clip_norm = (float)args_real(a, "clip", 0),
-                             .shards = (int)args_int(a, "shards", 0)};
+                             .shards = (int)args_int(a, "shards", 0),
+                             .batchnorm_all = args_has(a, "batchnorm-all")};
     const kl_optim_kind kind = out->optim.kind;
     if (args_has(a, "momentum") && kind != KL_SGD && kind != KL_RMSPROP) {
         return fail(EXIT_USAGE, "--momentum: %s has none; sgd and rmsprop have",

@@ -58,6 +58,10 @@ static const option_def options[] = {
      "come from its args.json",
      0, 0},
     {"workers", 0, OPT_INT, "N", "threads that make batches (1)", 1, 64},
+    {"batchnorm-all", 0, OPT_FLAG, NULL,
+     "batch norm's statistics over all shards of a batch, which then are all in\nmemory at once; "
+     "default: of each shard",
+     0, 0},
     {"sync", 0, OPT_FLAG, NULL, "wait after each operation and look for NaN (slow)", 0, 0},
     {"no-tune", 0, OPT_FLAG, NULL,
      "kernels by rule alone, and none measured between steps (5% of the time) for later runs", 0,

@@ -127,7 +127,7 @@ static void close_group(group *g)
 static result train(const group *g, size_t n, const double *split)
 {
     static net_batch b;
-    result r = {NULL};
+    result r = {.n = 0};
     kl_share share[MAX_DEVICES];
     kl_metrics q;
     size_t n_shares = 0;
