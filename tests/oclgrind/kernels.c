@@ -93,7 +93,7 @@ static kl__mem *memory(const void *p, size_t bytes)
 
 static kl__mem *fill_leaf(const kl_node *x, uint32_t k)
 {
-    size_t n, bytes;
+    size_t n = 0, bytes = 0;
     if (!kl__desc_elems(&x->desc, &n) || !kl__desc_bytes(&x->desc, &bytes))
         die(x->name);
     double *v = calloc(n + 1, sizeof *v);

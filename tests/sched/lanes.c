@@ -146,8 +146,9 @@ static uint64_t history(const kl__plan *p, size_t *crossed)
 
 static kl_ctx *null_ctx(bool gpu, uint64_t seed)
 {
-    const null_device d = {.type = gpu ? CL_DEVICE_TYPE_GPU : CL_DEVICE_TYPE_CPU,
-                           .width = gpu ? 1 : 16};
+    static null_device d; /* not copied */
+    d = (null_device){.type = gpu ? CL_DEVICE_TYPE_GPU : CL_DEVICE_TYPE_CPU,
+                      .width = gpu ? 1 : 16};
     null_cl_setup(&d, 1, seed);
     fault_cl_wrap(null_cl_table());
     kl__cl_set_table(fault_cl_table());
