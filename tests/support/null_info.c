@@ -126,6 +126,7 @@ static const char *platform_name(const null_device *d)
 
 void null_cl_setup(const null_device *d, size_t n, uint64_t seed)
 {
+    n_lock(); /* the driver's thread of the setup before may be looking */
     free(N.log);
     memset(&N, 0, sizeof N);
     N.device = n ? d : &one;
@@ -138,6 +139,7 @@ void null_cl_setup(const null_device *d, size_t n, uint64_t seed)
     }
     for (int i = 0; i < MAX_DEVICES; i++)
         platforms[i].index = devices[i].index = i;
+    n_unlock();
 }
 
 void null_cl_setup_nothing(void)
