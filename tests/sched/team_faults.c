@@ -297,8 +297,9 @@ static void the_last_complete_step_is_saved(void **state)
 {
     (void)state;
     static const double halves[] = {1, 1};
-    char path[64];
-    snprintf(path, sizeof path, "team_faults.%ld.kln", (long)getpid());
+    char path[300];
+    const char *tmp = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/team_faults.%ld.kln", tmp ? tmp : "/tmp", (long)getpid());
     for (int one_by_one = 0; one_by_one < 2; one_by_one++) {
         kl_trainer_opts two = opts;
         two.split = halves;

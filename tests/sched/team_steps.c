@@ -170,8 +170,9 @@ static void one_device_as_a_group(void **state)
 /** Six steps by `a`, saved; the rest by `b`. */
 static team_outcome handed_over(const team_group *a, const team_group *b, const kl_trainer_opts *o)
 {
-    char path[64];
-    snprintf(path, sizeof path, "team_steps.%ld.kln", (long)getpid());
+    char path[300];
+    const char *tmp = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/team_steps.%ld.kln", tmp ? tmp : "/tmp", (long)getpid());
     kl_model *m = team_model(TEAM_DROPOUT);
     kl_trainer *tr = team_trainer(m, a, o);
     team_steps(tr, 0, 6);
