@@ -250,7 +250,6 @@ static void *team_main(void *arg)
             e->status = st;
             if (st != KL_OK)
                 snprintf(e->why, sizeof e->why, "%s", kl_last_error());
-            e->done = true;
             t->run++;
         } else if (t->want_commit) {
             kl__unlock(&t->lock);

@@ -71,7 +71,6 @@ static kl_status queue(kl__team *t, const kl_bind *binds, size_t n, const kl__st
     if (st != KL_OK)
         return st;
     kl__lock(&t->lock);
-    e->done = false;
     t->head++;
     kl__cond_broadcast(&t->cond);
     kl__unlock(&t->lock);

@@ -38,7 +38,7 @@ typedef struct kl__sent {
 
 typedef struct kl__team_entry {
     uint64_t number;
-    bool eval, done; /* done: lock */
+    bool eval;
     int64_t batch;
     kl__step_scalars sc;
     void *host[KL__MAX_SLOTS];
